@@ -1,0 +1,27 @@
+"""Exceptions of the package.
+
+Every message says what was found, what was expected and what to do. The command
+line prints it as one line and exits non-zero; nothing else is done with it.
+"""
+
+__all__ = ["ConfigError", "DataError", "DeepGazeError", "InputError", "WeightsError"]
+
+
+class DeepGazeError(Exception):
+    """Anything this package refuses to do, with the reason in one line."""
+
+
+class InputError(DeepGazeError):
+    """A picture, array or argument is not what the function takes."""
+
+
+class DataError(DeepGazeError):
+    """A data set or its fixations are broken or contradict each other."""
+
+
+class WeightsError(DeepGazeError):
+    """Weights are missing, damaged or of another kind than needed."""
+
+
+class ConfigError(DeepGazeError):
+    """A configuration contradicts itself, or the run that it should continue."""

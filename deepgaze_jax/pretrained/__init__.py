@@ -1,0 +1,1 @@
+"""Released readouts, one safetensors file per model, with their cards."""
