@@ -130,7 +130,9 @@ class Finalizer(nn.Module):
         bx = _blur_of_upsampled(columns, width, self.upscale, sigma, self.blur_radius)
         precision = lax.Precision.HIGHEST
         x = jnp.einsum("...ij,xj->...ix", readout_map, bx, precision=precision)
-        x = jnp.einsum("yi,...ix->...yx", by, x, precision=precision)
+        # One product per map, in the layout of the result: no transposes.
+        by = jnp.broadcast_to(by, (*x.shape[:-2], *by.shape))
+        x = jnp.matmul(by, x, precision=precision)
         if center_bias is not None:
             x = x + _expand_to(weight * center_bias, x.ndim)
         return x - logsumexp(

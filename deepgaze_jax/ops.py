@@ -22,6 +22,7 @@ __all__ = [
     "resize_image",
     "resize_matrix",
     "same_padding",
+    "scaled_size",
     "upsample_nearest",
 ]
 
@@ -140,6 +141,19 @@ def nearest_index(size_in: int, size_out: int) -> np.ndarray:
     return (2 * np.arange(size_out) + 1) * size_in // (2 * size_out)
 
 
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return height and width times scale, rounded half up, at least one pixel.
+
+    Example:
+        >>> scaled_size(600, 800, 35 / 24)
+        (875, 1167)
+    """
+    return (
+        max(1, int(np.floor(height * scale + 0.5))),
+        max(1, int(np.floor(width * scale + 0.5))),
+    )
+
+
 def resize_matrix(size_in: int, size_out: int) -> np.ndarray:
     """Return the [size_out, size_in] matrix that resizes one axis.
 
@@ -236,20 +250,24 @@ def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Ar
         Authors' release of DeepGaze II: 41 taps, edge replication.
     """
     sigma = jnp.asarray(sigma)
-    offset = np.arange(-radius, radius + 1)
-    taps = jnp.exp(-0.5 * jnp.square(offset / sigma))
-    taps = taps / taps.sum()
-    # tail[k] = weight of all offsets >= k: what falls beyond an edge lands on it.
-    tail = jnp.flip(jnp.cumsum(jnp.flip(taps[radius:])))
-    tail = jnp.concatenate([tail, jnp.zeros(1, tail.dtype)])
     if size == 1:
-        return jnp.ones((1, 1), taps.dtype)
-    cell = np.arange(size)
-    distance = np.abs(cell[:, None] - cell[None, :])
-    padded = jnp.concatenate([taps[radius:], jnp.zeros(1, taps.dtype)])
-    inner = padded[np.minimum(distance[:, 1:-1], radius + 1)]
-    first = tail[np.minimum(cell, radius + 1)]
-    return jnp.concatenate([first[:, None], inner, jnp.flip(first)[:, None]], axis=1)
+        return jnp.ones((1, 1), sigma.dtype)
+
+    def gaussian(distance: np.ndarray) -> jax.Array:
+        distance = jnp.asarray(distance, sigma.dtype)
+        return jnp.exp(-0.5 * jnp.square(distance / sigma))
+
+    cell, tap = np.arange(size), np.arange(radius + 1)
+    taps = gaussian(tap)
+    total = 2 * taps.sum() - taps[0]
+    # Masks and constant matrices instead of indexing: the gradient of an index is a
+    # scatter, which costs more on a CPU than all of the blur.
+    distance = np.abs(cell[:, None] - cell[None, 1:-1])
+    inner = jnp.where(distance <= radius, gaussian(distance), 0)
+    # What falls beyond an edge lands on it: column 0 gets all offsets >= the row.
+    first = (tap[None, :] >= cell[:, None]).astype(np.float32) @ taps
+    columns = [first[:, None], inner, jnp.flip(first)[:, None]]
+    return jnp.concatenate(columns, axis=1) / total
 
 
 def log_normalise(x: jax.Array) -> jax.Array:

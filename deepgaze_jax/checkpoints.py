@@ -1,0 +1,76 @@
+"""Training checkpoints; the only file that knows Orbax.
+
+Each checkpoint is written beside its place and renamed, so a killed process leaves
+either the whole of it or none. Released weights are not Orbax but safetensors files.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from deepgaze_jax.errors import ConfigError
+
+__all__ = ["Checkpoints"]
+
+# Orbax tells every step of every save at level INFO and some at WARNING.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+class Checkpoints:
+    """The checkpoints of one run, newest kept.
+
+    Args:
+        folder: where they lie; made when the first is saved.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self._checkpointer = ocp.training.Checkpointer(
+            Path(folder).resolve(),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """Number of the newest whole checkpoint, None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, step: int, state: Any) -> None:
+        """Write the state as checkpoint `step` and wait until it is whole."""
+        self._checkpointer.save(step, state, force=True)
+        self._checkpointer.wait()
+
+    def load(self, like: Any, step: int | None = None) -> Any:
+        """Return a checkpoint's state, placed and typed like `like`.
+
+        Args:
+            like: arrays of the wanted shapes, types and shardings.
+            step: its number; the newest by default.
+
+        Raises:
+            ConfigError: there is none, or its contents have other names or shapes.
+        """
+        step = self.latest if step is None else step
+        if step is None:
+            raise ConfigError("there is no checkpoint to go on from; start without it")
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        try:
+            return self._checkpointer.load(step, abstract)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"checkpoint {step} does not hold the state that this configuration "
+                f"needs: {error}"
+            ) from error

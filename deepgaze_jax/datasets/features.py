@@ -1,0 +1,328 @@
+"""Feature cache: the frozen network's maps of a data set, computed once.
+
+One memory-mapped array holds all images one after another, so that training reads
+what it needs and the page cache does the rest. Only maps before the ReLU are stored
+(the ones after it follow from them). The file's size is known, stated and bounded
+before anything is written; an interrupted build goes on where it stopped.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.errors import DataError
+from deepgaze_jax.images import load_image, rgb_sha256
+from deepgaze_jax.model import FixationModel
+from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
+from deepgaze_jax.vgg import tap_channels
+
+__all__ = ["CachePlan", "FeatureCache", "build_cache", "plan_cache", "stored_maps"]
+
+FORMAT_VERSION = 1
+Progress = Callable[[int, int], None]
+
+
+def stored_maps(taps: Sequence[str]) -> tuple[str, ...]:
+    """Return the maps to store for some taps: each `relu` tap follows from its `conv`.
+
+    Example:
+        >>> stored_maps(["conv5_1", "relu5_1", "relu5_2"])
+        ('conv5_1', 'conv5_2')
+    """
+    return tuple(dict.fromkeys(tap.replace("relu", "conv") for tap in taps))
+
+
+@dataclasses.dataclass(frozen=True)
+class CachePlan:
+    """What a cache will hold, known before any feature is computed.
+
+    Attributes:
+        folder: where its files lie.
+        dtype: `float32` or `float16`.
+        maps: stored maps, in channel order.
+        image_scales: float64 [n], factor from each picture to the model's image.
+        model_sizes: int [n, 2], height and width of the model's images.
+        grid_sizes: int [n, 2], rows and columns of the feature maps.
+        channels: channels of one cell.
+        key: text that identifies the contents; the folder is named by its hash.
+    """
+
+    folder: Path
+    dtype: str
+    maps: tuple[str, ...]
+    image_scales: np.ndarray
+    model_sizes: np.ndarray
+    grid_sizes: np.ndarray
+    channels: int
+    key: str
+
+    @property
+    def cells(self) -> np.ndarray:
+        """Cells of each image, int64 [n]."""
+        return self.grid_sizes.astype(np.int64).prod(axis=1)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the feature file in bytes."""
+        return int(self.cells.sum()) * self.channels * np.dtype(self.dtype).itemsize
+
+
+def plan_cache(
+    dataset: FixationDataset,
+    model: FixationModel,
+    weights_sha256: str,
+    folder: Path,
+    image_scales: np.ndarray,
+    dtype: str = "float32",
+) -> CachePlan:
+    """Return the plan of a feature cache.
+
+    Args:
+        dataset: pictures.
+        model: taps and strides.
+        weights_sha256: identifies the network's parameters.
+        folder: folder of all feature caches; this one gets a subfolder.
+        image_scales: [n], resize factor of each picture in front of the model.
+        dtype: `float32`, or `float16` for half the size at a relative error of 5e-4.
+
+    Returns:
+        The plan; nothing is written.
+
+    Raises:
+        DataError: dtype is none of the two.
+    """
+    if dtype not in ("float32", "float16"):
+        raise DataError(f"feature dtype {dtype!r} is unknown; use float32 or float16")
+    maps = stored_maps(model.taps)
+    model_sizes = np.array(
+        [
+            scaled_size(height, width, scale)
+            for (height, width), scale in zip(
+                dataset.image_sizes, image_scales, strict=True
+            )
+        ]
+    )
+    stride = model.feature_stride
+    grid_sizes = np.array(
+        [[pooled_size(h, stride), pooled_size(w, stride)] for h, w in model_sizes]
+    )
+    key = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "network": model.network,
+            "weights_sha256": weights_sha256,
+            "maps": maps,
+            "downsample": model.downsample,
+            "dtype": dtype,
+            "model_sizes": model_sizes.tolist(),
+            "images": _file_hashes(dataset),
+        }
+    )
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return CachePlan(
+        folder=Path(folder) / name,
+        dtype=dtype,
+        maps=maps,
+        image_scales=np.asarray(image_scales, np.float64),
+        model_sizes=model_sizes,
+        grid_sizes=grid_sizes,
+        channels=sum(tap_channels(name) for name in maps),
+        key=key,
+    )
+
+
+def _file_hashes(dataset: FixationDataset) -> list[str]:
+    """Return the sha256 of each picture's file."""
+    return [
+        hashlib.sha256((dataset.root / "images" / name).read_bytes()).hexdigest()
+        for name in dataset.image_names
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureCache:
+    """A finished cache, opened for reading.
+
+    Attributes:
+        plan: what it holds.
+        rgb_sha256: hash of each picture's decoded RGB.
+    """
+
+    plan: CachePlan
+    rgb_sha256: tuple[str, ...]
+    _cells: np.ndarray
+    _offsets: np.ndarray
+
+    def read(self, images: Sequence[int], taps: Sequence[str]) -> np.ndarray:
+        """Return the features of some images of one grid size.
+
+        The ReLU is applied while copying, so it costs no extra pass over memory.
+
+        Args:
+            images: indices; all must have the same grid size.
+            taps: channel order of the result.
+
+        Returns:
+            float32 [B, rows, columns, channels of all taps].
+        """
+        rows, columns = self.plan.grid_sizes[images[0]]
+        source = {}
+        start = 0
+        for name in self.plan.maps:
+            source[name] = slice(start, start + tap_channels(name))
+            start = source[name].stop
+        widths = [tap_channels(tap) for tap in taps]
+        out = np.empty((len(images), rows * columns, sum(widths)), np.float32)
+        for target, image in zip(out, images, strict=True):
+            cells = self._cells[self._offsets[image] : self._offsets[image + 1]]
+            stop = 0
+            for tap, width in zip(taps, widths, strict=True):
+                start, stop = stop, stop + width
+                part = cells[:, source[tap.replace("relu", "conv")]]
+                if tap.startswith("relu"):
+                    np.maximum(part, 0, out=target[:, start:stop], dtype=np.float32)
+                else:
+                    target[:, start:stop] = part
+        return out.reshape(len(images), rows, columns, -1)
+
+
+def build_cache(
+    plan: CachePlan,
+    dataset: FixationDataset,
+    model: FixationModel,
+    feature_params: dict,
+    *,
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> FeatureCache:
+    """Return the finished cache of a plan; computes what is missing.
+
+    Args:
+        plan: from `plan_cache`.
+        dataset: the same data set.
+        model: the same model.
+        feature_params: parameters of the feature network.
+        max_bytes: largest size allowed; by default what leaves a tenth of the disk's
+            free space.
+        progress: called with images done and images in all.
+
+    Returns:
+        The opened cache.
+
+    Raises:
+        DataError: the size is above the bound, or the cache's own files contradict
+            each other.
+    """
+    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
+    checks = _read_state(state_path, plan)
+    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
+        checks = {}
+    if len(checks) < len(plan.cells):
+        _check_space(plan, max_bytes, cells_path)
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        if not cells_path.exists():
+            # Open without truncation elsewhere: an interrupted build goes on.
+            cells_path.touch()
+        os.truncate(cells_path, plan.n_bytes)
+        _extract(plan, dataset, model, feature_params, checks, progress)
+    total = int(plan.cells.sum())
+    return FeatureCache(
+        plan=plan,
+        rgb_sha256=tuple(checks[str(i)]["rgb"] for i in range(len(plan.cells))),
+        _cells=np.memmap(cells_path, plan.dtype, "r", shape=(total, plan.channels)),
+        _offsets=np.concatenate([[0], np.cumsum(plan.cells)]),
+    )
+
+
+def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> None:
+    """Raise DataError where the cache would be larger than allowed."""
+    parent = next(path for path in cells_path.parents if path.exists())
+    reserved = cells_path.stat().st_size if cells_path.exists() else 0
+    free = int(0.9 * (shutil.disk_usage(parent).free + reserved))
+    bound = free if max_bytes is None else min(max_bytes, free)
+    if plan.n_bytes > bound:
+        raise DataError(
+            f"the feature cache needs {plan.n_bytes / 1e9:.2f} GB, "
+            f"{bound / 1e9:.2f} GB are allowed; use --feature-dtype float16 (half the size), a smaller "
+            "--input-scale, or set DEEPGAZE_CACHE to a larger disk"
+        )
+
+
+def _read_state(path: Path, plan: CachePlan) -> dict[str, dict]:
+    """Return checksum and picture hash of each finished image, by index as text."""
+    if not path.exists():
+        return {}
+    state = json.loads(path.read_text())
+    if state["key_sha256"] != hashlib.sha256(plan.key.encode()).hexdigest():
+        raise DataError(f"{path} belongs to another cache; delete its folder")
+    return state["images"]
+
+
+def _write_state(path: Path, plan: CachePlan, checks: dict[str, dict]) -> None:
+    key = hashlib.sha256(plan.key.encode()).hexdigest()
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps({"key_sha256": key, "images": checks}))
+    os.replace(temporary, path)
+
+
+def _extract(
+    plan: CachePlan,
+    dataset: FixationDataset,
+    model: FixationModel,
+    feature_params: dict,
+    checks: dict[str, dict],
+    progress: Progress | None,
+) -> None:
+    """Compute the features of every image that `checks` lacks; fills `checks`."""
+    offsets = np.concatenate([[0], np.cumsum(plan.cells)])
+    cells = np.memmap(
+        plan.folder / "features.bin",
+        plan.dtype,
+        "r+",
+        shape=(int(offsets[-1]), plan.channels),
+    )
+    # An image counts as done only if what lies on the disk still matches its checksum.
+    for image in list(checks):
+        stored = cells[offsets[int(image)] : offsets[int(image) + 1]]
+        if zlib.crc32(stored) != checks[image]["crc32"]:
+            del checks[image]
+    stored_model = dataclasses.replace(model, taps=plan.maps)
+    compute = jax.jit(stored_model.features)
+    params = jax.device_put(feature_params)
+    missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
+
+    def prepare(image: int) -> tuple[np.ndarray, str]:
+        path = dataset.root / "images" / dataset.image_names[image]
+        picture = load_image(path)
+        return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(prepare, missing[0]) if missing else None
+        for done, image in enumerate(missing, start=1):
+            picture, picture_hash = ahead.result()
+            if done < len(missing):
+                ahead = pool.submit(prepare, missing[done])
+            features = np.asarray(compute(params, picture), plan.dtype)
+            if not np.isfinite(features).all():
+                raise DataError(
+                    f"features of {dataset.image_names[image]} are not finite in "
+                    f"{plan.dtype}; use --feature-dtype float32"
+                )
+            part = cells[offsets[image] : offsets[image + 1]]
+            part[:] = features.reshape(part.shape)
+            checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": picture_hash}
+            if done % 20 == 0 or done == len(missing):
+                _write_state(plan.folder / "state.json", plan, checks)
+            if progress is not None:
+                progress(len(checks), len(plan.cells))
+    cells.flush()

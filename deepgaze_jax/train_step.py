@@ -1,0 +1,267 @@
+"""One step of maximum-likelihood training, for all folds at once.
+
+Everything is written for one fold and mapped over the leading fold axis with `vmap`.
+All folds see the same batch of images, each with its own weights (zero for images
+that are not in its training part): the features are then shared, and the first layer
+of ten readouts becomes one matrix product of full width.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from deepgaze_jax.model import FixationModel
+from deepgaze_jax.readout import fold_feature_scaling
+
+__all__ = ["Batch", "FoldState", "Optimiser", "init_state", "make_steps", "raw_params"]
+
+Params = Mapping[str, Any]
+
+#: Smallest blur that training may reach, in grid cells; a Gaussian with sigma <= 0
+#: does not exist and one far below a cell has no gradient.
+MIN_SIGMA_GRID_PX = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimiser:
+    """Settings of Adam and of what regularises it.
+
+    Attributes:
+        learning_rate: of the first epochs; the schedule multiplies it.
+        weight_decay: decoupled, on kernels only.
+        feature_dropout: share of feature channels that a step hides from a fold.
+        average_decay: of the running mean of the parameters, per step; the mean is
+            what is validated and released.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    feature_dropout: float = 0.5
+    average_decay: float = 0.98
+
+    def transform(self) -> optax.GradientTransformation:
+        """Return the optax transformation, without the learning rate."""
+        return optax.chain(
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(self.weight_decay, mask=_kernels),
+            optax.scale(-1.0),
+        )
+
+
+def _kernels(params: Params) -> Any:
+    """Return a mask that is true for kernels."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+@flax.struct.dataclass
+class FoldState:
+    """Everything that training changes; every leaf has a leading fold axis.
+
+    Attributes:
+        params: readout and finalizer parameters for scaled features.
+        average: running mean of `params`.
+        moments: state of the optimiser.
+        mean: [F, C], subtracted from the features.
+        scale: [F, C], multiplies the centred features.
+        best: `average` at the best validation epoch.
+        best_score: [F], its validation score in bits/fixation over the center bias.
+        best_epoch: [F], its number; 0 before the first.
+        active: [F], false once a fold has stopped.
+        steps: [F], steps taken.
+    """
+
+    params: Params
+    average: Params
+    moments: Any
+    mean: jax.Array
+    scale: jax.Array
+    best: Params
+    best_score: jax.Array
+    best_epoch: jax.Array
+    active: jax.Array
+    steps: jax.Array
+
+
+@flax.struct.dataclass
+class Batch:
+    """Images of one size for one step.
+
+    Attributes:
+        features: [B, h, w, C].
+        counts: [B, rows, columns], fixations in each cell of the readout grid.
+        weights: [F, B], 1 where the image belongs to the fold's part, else 0.
+        center_bias: [F, rows, columns], pooled to the grid.
+        log_pixels: [rows, columns].
+    """
+
+    features: jax.Array
+    counts: jax.Array
+    weights: jax.Array
+    center_bias: jax.Array
+    log_pixels: jax.Array
+
+
+def init_state(
+    params: Params, mean: jax.Array, scale: jax.Array, optimiser: Optimiser
+) -> FoldState:
+    """Return the state before the first step.
+
+    Args:
+        params: readout and finalizer parameters with leading fold axis F.
+        mean: [F, C], mean of each feature channel over the fold's training part.
+        scale: [F, C], reciprocal of its standard deviation.
+        optimiser: its settings.
+    """
+    n_folds = mean.shape[0]
+    return FoldState(
+        params=params,
+        average=jax.tree.map(jnp.copy, params),
+        moments=jax.vmap(optimiser.transform().init)(params),
+        mean=jnp.asarray(mean, jnp.float32),
+        scale=jnp.asarray(scale, jnp.float32),
+        best=jax.tree.map(jnp.copy, params),
+        best_score=jnp.full(n_folds, -jnp.inf),
+        best_epoch=jnp.zeros(n_folds, jnp.int32),
+        active=jnp.ones(n_folds, bool),
+        steps=jnp.zeros(n_folds, jnp.int32),
+    )
+
+
+def raw_params(params: Params, mean: jax.Array, scale: jax.Array) -> dict[str, Any]:
+    """Return parameters for raw features, from ones for scaled features; all folds."""
+    return {
+        "readout": jax.vmap(fold_feature_scaling)(params["readout"], mean, scale),
+        "finalizer": dict(params["finalizer"]),
+    }
+
+
+def _log_likelihoods(
+    model: FixationModel,
+    params: Params,
+    features: jax.Array,
+    counts: jax.Array,
+    center_bias: jax.Array,
+    log_pixels: jax.Array,
+) -> jax.Array:
+    """Return the mean log-likelihood of each image's fixations under one fold, [B]."""
+    readout_map = model.readout.apply({"params": params["readout"]}, features)
+    grid = model.finalizer.apply(
+        {"params": params["finalizer"]}, readout_map, center_bias[None], log_pixels
+    )
+    counts = counts.astype(grid.dtype)
+    total = (counts * grid).sum(axis=(-2, -1))
+    return total / jnp.maximum(counts.sum(axis=(-2, -1)), 1)
+
+
+def make_steps(
+    model: FixationModel, optimiser: Optimiser
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return the compiled training step and the compiled validation step.
+
+    Args:
+        model: the model.
+        optimiser: its settings.
+
+    Returns:
+        `train(state, batch, fold_ids, key, rate) -> (state, loss [F])`, where the
+        state is donated, `fold_ids` [F] number the folds for their random numbers,
+        `key` is the step's and `rate` its learning rate; the loss is in nats per
+        fixation. `validate(params, mean, scale, batch) -> [F, B]` gives the mean
+        log-likelihood (nats) of images that differ from fold to fold: there the
+        features and counts have a leading fold axis.
+    """
+    transform = optimiser.transform()
+
+    def loss(
+        params: Params,
+        mean: jax.Array,
+        scale: jax.Array,
+        weights: jax.Array,
+        center_bias: jax.Array,
+        batch: Batch,
+    ) -> jax.Array:
+        params = {
+            "readout": fold_feature_scaling(params["readout"], mean, scale),
+            "finalizer": params["finalizer"],
+        }
+        values = _log_likelihoods(
+            model,
+            params,
+            batch.features,
+            batch.counts,
+            center_bias,
+            batch.log_pixels,
+        )
+        return -(weights * values).sum() / jnp.maximum(weights.sum(), 1)
+
+    def train_one(
+        state: FoldState,
+        weights: jax.Array,
+        center_bias: jax.Array,
+        fold_id: jax.Array,
+        batch: Batch,
+        key: jax.Array,
+        rate: jax.Array,
+    ) -> tuple[FoldState, jax.Array]:
+        scale = state.scale
+        if optimiser.feature_dropout > 0:
+            # Hiding a channel is hiding its row of the first kernel: the features
+            # themselves stay shared by all folds. Hidden channels read their mean.
+            kept = 1 - optimiser.feature_dropout
+            key = jax.random.fold_in(key, fold_id)
+            scale = scale * jax.random.bernoulli(key, kept, scale.shape) / kept
+        value, gradient = jax.value_and_grad(loss)(
+            state.params, state.mean, scale, weights, center_bias, batch
+        )
+        updates, moments = transform.update(gradient, state.moments, state.params)
+        updates = jax.tree.map(lambda leaf: leaf * rate, updates)
+        params = optax.apply_updates(state.params, updates)
+        sigma = params["finalizer"]["sigma_grid_px"]
+        params["finalizer"]["sigma_grid_px"] = jnp.clip(
+            sigma, MIN_SIGMA_GRID_PX, float(model.blur_radius)
+        )
+        # The mean forgets its start faster than it will forget later steps.
+        steps = state.steps + 1
+        decay = jnp.minimum(optimiser.average_decay, steps / (steps + 9.0))
+        average = jax.tree.map(
+            lambda old, new: decay * old + (1 - decay) * new, state.average, params
+        )
+        new = state.replace(
+            params=params, average=average, moments=moments, steps=steps
+        )
+        # A stopped fold, or one without an image in the batch, stays as it is.
+        moves = state.active & (weights.sum() > 0)
+        new = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
+        return new, value
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train(
+        state: FoldState,
+        batch: Batch,
+        fold_ids: jax.Array,
+        key: jax.Array,
+        rate: jax.Array,
+    ) -> tuple[FoldState, jax.Array]:
+        return jax.vmap(train_one, in_axes=(0, 0, 0, 0, None, None, None))(
+            state, batch.weights, batch.center_bias, fold_ids, batch, key, rate
+        )
+
+    @jax.jit
+    def validate(
+        params: Params, mean: jax.Array, scale: jax.Array, batch: Batch
+    ) -> jax.Array:
+        def one(params: Params, batch_fold: tuple[jax.Array, ...]) -> jax.Array:
+            return _log_likelihoods(model, params, *batch_fold, batch.log_pixels)
+
+        return jax.vmap(one)(
+            raw_params(params, mean, scale),
+            (batch.features, batch.counts, batch.center_bias),
+        )
+
+    return train, validate
