@@ -44,7 +44,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     require_kind(path, "hdf5")
-    # h5py raises OSError, RuntimeError, KeyError or ValueError for damaged files.
+    # What h5py raises depends on where a file is damaged.
     try:
         with h5py.File(path, "r") as file:
             datasets = _datasets(file)
@@ -53,7 +53,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 name: np.asarray(dataset[()], np.float32)
                 for name, dataset in datasets.items()
             }
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())
         raise WeightsError(f"{path}: is damaged ({line}); fetch it again") from error
 
@@ -61,7 +61,9 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     found = {}
 
-    def visit(name: str, item: h5py.HLObject) -> None:
+    def visit(name: str | bytes, item: h5py.HLObject) -> None:
+        if isinstance(name, bytes):  # Not UTF-8: no name that Keras writes.
+            name = name.decode(errors="backslashreplace")
         if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
             found[name.removeprefix("model_weights/")] = item
 
