@@ -243,8 +243,13 @@ def download_address(
     """
     target = folder / file.name
     meter = _Meter(file.n_bytes, progress, f"downloading {file.name}")
+    responses = []
     download = pooch.HTTPDownloader(
-        progressbar=meter, chunk_size=_CHUNK, timeout=_TIMEOUT_S
+        progressbar=meter,
+        chunk_size=_CHUNK,
+        timeout=_TIMEOUT_S,
+        # Pooch leaves the connection open when a download is given up.
+        hooks={"response": lambda response, **_: responses.append(response)},
     )
     try:
         download(address, str(target), None)
@@ -253,6 +258,9 @@ def download_address(
         offline = type(error).__name__ in ("ConnectionError", "ConnectTimeout")
         line = "no connection" if offline else " ".join(str(error).split())[:200]
         raise WeightsError(f"{address}: {line}") from error
+    finally:
+        for response in responses:
+            response.close()
     require_kind(target, "hdf5")
     verify(target, file)
     return target
