@@ -78,6 +78,11 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
 
     Raises:
         WeightsError: there is no such model; names those that there are.
+
+    Example:
+        >>> resolve("deepgaze9")
+        Traceback (most recent call last):
+        deepgaze_jax.errors.WeightsError: deepgaze9: no such model or file; ...
     """
     name = ALIASES.get(str(name_or_path), str(name_or_path))
     if name in MODELS:
@@ -182,6 +187,14 @@ def write_tensors(
 
     Raises:
         WeightsError: the card is not JSON, or too large.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "small.safetensors"
+        ...     write_tensors(path, {"a": np.ones(2)}, {"licence": "MIT"})
+        ...     read_tensors(path)
+        ({'a': array([1., 1.], dtype=float32)}, {'licence': 'MIT'})
     """
     path = Path(path)
     try:

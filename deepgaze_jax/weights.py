@@ -119,6 +119,8 @@ REGISTRY: Mapping[str, WeightsEntry] = {
     )
 }
 
+_IDENTITY = ("format_version", "network", "family", "source_sha256")
+
 # A source writes the original file into a folder and returns its path.
 Source = Callable[[WeightsEntry, Path, Progress], Path]
 
@@ -165,9 +167,12 @@ def cached_path(name: str | WeightsEntry) -> Path | None:
     entry = _entry(name)
     path = _path(entry)
     try:
-        return path if read_card(path) == entry.card else None
+        card = read_card(path)
     except WeightsError:
         return None
+    # A reworded credit is no reason to fetch again; other values are.
+    same = all(card.get(key) == entry.card[key] for key in _IDENTITY)
+    return path if same else None
 
 
 def fetch(
@@ -196,6 +201,10 @@ def fetch(
     Raises:
         WeightsError: unknown name, a wrong file, or no source worked: the line says
             why each of them failed.
+
+    Example:
+        >>> fetch("vgg19").name  # doctest: +SKIP
+        'vgg19.safetensors'
     """
     entry = _entry(name)
     path = _path(entry)
@@ -230,6 +239,10 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
     Raises:
         WeightsError: they have not been fetched, or the file is damaged; the line
             says how to get them and what works without.
+
+    Example:
+        >>> load_features("vgg19")["conv5_1"]["kernel"].shape  # doctest: +SKIP
+        (3, 3, 512, 512)
     """
     entry = _entry(name)
     tensors, _ = read_tensors(_require_cached(entry))

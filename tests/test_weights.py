@@ -570,6 +570,8 @@ def test_cache_of_another_source_is_replaced(entry, cache, h5):
     other = dataclasses.replace(entry, family="N")
     assert cached_path(other) is None
     refused(load_features, other, words=["another source"])
+    reworded = dataclasses.replace(entry, credit="the same people")
+    assert cached_path(reworded) == cached_path(entry)
 
 
 def test_unknown_name():
