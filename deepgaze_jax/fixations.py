@@ -55,11 +55,11 @@ class Fixations:
         DataError: an index that is not a whole number of 32 bits.
 
     Example:
-        >>> fixations = Fixations([0, 0, 1], [0, 0, 0], [0, 1, 0], [3.5, 1, 2], [0, 1, 0])
+        >>> fixations = Fixations([0, 0, 1], [0, 0, 0], [0, 1, 0], [3.5, 1, 2], [0] * 3)
         >>> len(fixations)
         3
         >>> fixations.counts(0, height=2, width=4).tolist()
-        [[0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]
+        [[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     image: np.ndarray
@@ -157,8 +157,8 @@ class Fixations:
             first = int(outside.argmax())
             raise DataError(
                 f"{int(outside.sum())} of {len(x)} fixations on image {image} are "
-                f"outside its {width} x {height} pixels, first x {x[first]}, y {y[first]}; "
-                "drop them, or check units, origin and axes"
+                f"outside its {width} x {height} pixels, first x {x[first]}, "
+                f"y {y[first]}; drop them, or check units, origin and axes"
             )
         pixel = y.astype(np.int64) * width + x.astype(np.int64)
         counts = np.bincount(pixel, minlength=height * width)

@@ -30,7 +30,7 @@ def test_columns_have_their_types_and_are_read_only():
     assert types == [np.int32] * 3 + [np.float64] * 2 + [np.float32]
     image[0] = 7
     assert fixations.image[0] == 0
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(ValueError, match=r"read-only"):
         fixations.x[0] = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         fixations.x = fixations.y
@@ -43,7 +43,7 @@ def test_unknown_durations_are_nan():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match=r"x \[4\].*one length"):
         sound(x=[1, 2, 3, 4])
-    with pytest.raises(InputError, match="one-dimensional"):
+    with pytest.raises(InputError, match=r"one-dimensional"):
         Fixations(*([np.zeros((2, 2))] * 5))
 
 
@@ -54,7 +54,7 @@ def test_indices_must_be_whole_numbers(bad):
 
 
 def test_indices_of_another_type_are_refused():
-    with pytest.raises(DataError, match="subject has the type"):
+    with pytest.raises(DataError, match=r"subject has the type"):
         sound(subject=["a", "b", "c", "d", "e"])
     assert sound(subject=np.array([0.0, 0, 1, 0, 0])).subject.dtype == np.int32
 
@@ -91,7 +91,7 @@ def test_counts_against_a_loop(points):
 @pytest.mark.parametrize("x", [-0.1, 80.0, np.nan, np.inf])
 def test_counts_refuse_what_is_outside(x):
     fixations = Fixations([1, 0, 0], [0, 0, 0], [0, 0, 1], [500, 5, x], [5, 5, 5])
-    with pytest.raises(DataError, match="1 of 2 fixations on image 0 are outside"):
+    with pytest.raises(DataError, match=r"1 of 2 fixations on image 0 are outside"):
         fixations.counts(0, 60, 80)
 
 
@@ -159,5 +159,5 @@ def test_hints_for_swapped_axes_and_counting_from_one():
 
 
 def test_image_sizes_must_be_pairs():
-    with pytest.raises(InputError, match="height and width"):
+    with pytest.raises(InputError, match=r"height and width"):
         sound().validate([60, 80])
