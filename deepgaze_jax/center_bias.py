@@ -275,18 +275,22 @@ class _Cells:
         key, count = np.unique(key, return_counts=True)
         self.image, self.cell = np.divmod(key, rows * columns)
         self.count = count.astype(np.float64)
+        # The images with fixations, numbered without gaps.
+        numbered, self._position = np.unique(self.image, return_inverse=True)
+        self._n_images = len(numbered)
         self._own_blur: dict[int, np.ndarray] = {}
 
     def own_blur(self, rung: int) -> np.ndarray:
         """Returns [m], each image's own blurred counts at its occupied cells."""
         if rung not in self._own_blur:
             blurred = np.empty(len(self.cell))
-            images, index = np.unique(self.image, return_inverse=True)
             # Pieces of images bound the memory.
-            for start in range(0, len(images), _IMAGES_AT_ONCE):
+            for start in range(0, self._n_images, _IMAGES_AT_ONCE):
                 stop = start + _IMAGES_AT_ONCE
-                some = slice(*np.searchsorted(index, (start, stop)))
-                blurred[some] = self._blur_alone(rung, some, index[some] - start)
+                some = slice(*np.searchsorted(self._position, (start, stop)))
+                blurred[some] = self._blur_alone(
+                    rung, some, self._position[some] - start
+                )
             self._own_blur[rung] = blurred
         return self._own_blur[rung]
 
