@@ -1,0 +1,264 @@
+"""Array operations that every model shares: pooling, resizing, blur, normalising.
+
+Pictures and feature maps are `*batch height width channels`; maps (log densities,
+readout maps) are `*batch height width`. All functions are pure and work under `jit`,
+`vmap` and `grad`; sizes are static.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+
+__all__ = [
+    "blur_matrix",
+    "log_normalise",
+    "nearest_index",
+    "pool_max",
+    "pool_mean",
+    "pooled_size",
+    "resize_image",
+    "resize_matrix",
+    "same_padding",
+    "upsample_nearest",
+]
+
+
+def pooled_size(size: int, window: int) -> int:
+    """Return the length of an axis after SAME pooling with stride = window.
+
+    Example:
+        >>> pooled_size(97, 2), pooled_size(97, 4)
+        (49, 25)
+    """
+    return -(-size // window)
+
+
+def same_padding(size: int, window: int) -> tuple[int, int]:
+    """Return how many cells SAME padding puts before and after an axis.
+
+    The odd cell goes behind, as in TensorFlow: `before = total // 2`.
+
+    Args:
+        size: length of the axis.
+        window: pooling window, which is also the stride.
+
+    Returns:
+        Cells before and cells after.
+
+    Example:
+        >>> same_padding(9, 4)
+        (1, 2)
+    """
+    total = pooled_size(size, window) * window - size
+    return total // 2, total - total // 2
+
+
+def _blocks(x: jax.Array, window: int, fill: float) -> jax.Array:
+    """Return x cut into pooling windows: `*batch h window w window channels`."""
+    *batch, height, width, channels = x.shape
+    padding = [(0, 0)] * len(batch) + [
+        same_padding(height, window),
+        same_padding(width, window),
+        (0, 0),
+    ]
+    x = jnp.pad(x, padding, constant_values=fill)
+    return x.reshape(
+        *batch,
+        pooled_size(height, window),
+        window,
+        pooled_size(width, window),
+        window,
+        channels,
+    )
+
+
+def pool_max(x: jax.Array, window: int) -> jax.Array:
+    """Return the maximum of each window x window block, SAME padding.
+
+    Args:
+        x: `*batch height width channels`.
+        window: window and stride; for 2 this equals ceil mode elsewhere.
+
+    Returns:
+        `*batch ceil(height/window) ceil(width/window) channels`; padding never wins.
+    """
+    return _blocks(x, window, -jnp.inf).max(axis=(-4, -2))
+
+
+def pool_mean(x: jax.Array, window: int) -> jax.Array:
+    """Return the mean of each window x window block, SAME padding.
+
+    Padded cells do not count in the mean (spec of the authors' graph).
+
+    Args:
+        x: `*batch height width channels`.
+        window: window and stride.
+
+    Returns:
+        `*batch ceil(height/window) ceil(width/window) channels`.
+    """
+    *_, height, width, _ = x.shape
+    count = np.outer(_window_counts(height, window), _window_counts(width, window))
+    total = _blocks(x, window, 0.0).sum(axis=(-4, -2))
+    reciprocal = jnp.asarray(1.0 / count, x.dtype)[..., None]
+    return total * reciprocal.reshape((1,) * (total.ndim - 3) + reciprocal.shape)
+
+
+def _window_counts(size: int, window: int) -> np.ndarray:
+    """Return how many true cells each SAME window of an axis holds."""
+    before, after = same_padding(size, window)
+    return np.pad(np.ones(size), (before, after)).reshape(-1, window).sum(axis=1)
+
+
+def upsample_nearest(x: jax.Array, factor: int, height: int, width: int) -> jax.Array:
+    """Return maps enlarged by `factor`, out[i] = in[i // factor], cropped top-left.
+
+    Args:
+        x: `*batch h w`.
+        factor: whole-number scale.
+        height: rows wanted, at most h * factor.
+        width: columns wanted, at most w * factor.
+
+    Returns:
+        `*batch height width`.
+    """
+    rows, columns = np.arange(height) // factor, np.arange(width) // factor
+    return x[..., rows, :][..., columns]
+
+
+def nearest_index(size_in: int, size_out: int) -> np.ndarray:
+    """Return the input index of each output cell, floor((i + 0.5) * in / out).
+
+    Example:
+        >>> nearest_index(2, 4).tolist()
+        [0, 0, 1, 1]
+    """
+    # Whole-number arithmetic: floor((2i + 1) * in / (2 * out)) without rounding.
+    return (2 * np.arange(size_out) + 1) * size_in // (2 * size_out)
+
+
+def resize_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """Return the [size_out, size_in] matrix that resizes one axis.
+
+    Shrinking averages over the area that each output pixel covers; enlarging is
+    bilinear with half-pixel centres and repeated edges. Rows sum to one.
+
+    Args:
+        size_in: length of the axis.
+        size_out: length wanted.
+
+    Returns:
+        float64 [size_out, size_in].
+
+    Example:
+        >>> resize_matrix(3, 2).round(3).tolist()
+        [[0.667, 0.333, 0.0], [0.0, 0.333, 0.667]]
+    """
+    if size_in == size_out:
+        return np.eye(size_in)
+    scale = size_in / size_out
+    if size_out < size_in:
+        edges = np.arange(size_out + 1) * scale
+        low, high = edges[:-1, None], edges[1:, None]
+        cell = np.arange(size_in)
+        overlap = np.minimum(high, cell + 1) - np.maximum(low, cell)
+        return np.maximum(overlap, 0) / scale
+    centre = np.clip((np.arange(size_out) + 0.5) * scale - 0.5, 0, size_in - 1)
+    left = np.minimum(np.floor(centre).astype(int), max(size_in - 2, 0))
+    right = np.minimum(left + 1, size_in - 1)
+    matrix = np.zeros((size_out, size_in))
+    np.add.at(matrix, (np.arange(size_out), left), 1 - (centre - left))
+    np.add.at(matrix, (np.arange(size_out), right), centre - left)
+    return matrix
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return pictures resized to height x width, on the host.
+
+    Args:
+        image: `*batch H W channels`.
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        float32 `*batch height width channels`; the picture itself where the size is
+        already right.
+    """
+    image = np.asarray(image, np.float32)
+    if image.shape[-3:-1] == (height, width):
+        return image
+    rows = _sparse(resize_matrix(image.shape[-3], height))
+    columns = _sparse(resize_matrix(image.shape[-2], width))
+    return columns(rows(image, -3), -2)
+
+
+def _sparse(matrix: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return a function that applies a matrix of few entries a row to one axis."""
+    # Each row has at most ceil(in/out) + 1 neighbouring entries; gathering them is
+    # far cheaper than the full product.
+    first = (matrix != 0).argmax(axis=1)
+    taps = int((matrix != 0).sum(axis=1).max())
+    index = np.minimum(first[:, None] + np.arange(taps), matrix.shape[1] - 1)
+    weight = np.take_along_axis(matrix, index, axis=1)
+    # A clipped index repeats the last column: count its weight once.
+    weight[:, 1:] *= index[:, 1:] != index[:, :-1]
+    weight = weight.astype(np.float32)
+
+    def apply(x: np.ndarray, axis: int) -> np.ndarray:
+        shape = [1] * x.ndim
+        shape[axis] = len(index)
+        return sum(
+            np.take(x, index[:, k], axis=axis) * weight[:, k].reshape(shape)
+            for k in range(taps)
+        )
+
+    return apply
+
+
+def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Array:
+    """Return the matrix that blurs an axis with a truncated, edge-replicated Gaussian.
+
+    `blur_matrix(h, s) @ x @ blur_matrix(w, s).T` is the separable blur of x. The tap
+    count 2 * radius + 1 is fixed, so the shape never depends on the learned sigma.
+
+    Args:
+        size: length of the axis.
+        sigma: standard deviation in cells, > 0; a scalar that may be traced.
+        radius: taps on each side.
+
+    Returns:
+        [size, size], rows sum to one.
+
+    Reference:
+        Authors' release of DeepGaze II: 41 taps, edge replication.
+    """
+    sigma = jnp.asarray(sigma)
+    offset = np.arange(-radius, radius + 1)
+    taps = jnp.exp(-0.5 * jnp.square(offset / sigma))
+    taps = taps / taps.sum()
+    # tail[k] = weight of all offsets >= k: what falls beyond an edge lands on it.
+    tail = jnp.flip(jnp.cumsum(jnp.flip(taps[radius:])))
+    tail = jnp.concatenate([tail, jnp.zeros(1, tail.dtype)])
+    if size == 1:
+        return jnp.ones((1, 1), taps.dtype)
+    cell = np.arange(size)
+    distance = np.abs(cell[:, None] - cell[None, :])
+    padded = jnp.concatenate([taps[radius:], jnp.zeros(1, taps.dtype)])
+    inner = padded[np.minimum(distance[:, 1:-1], radius + 1)]
+    first = tail[np.minimum(cell, radius + 1)]
+    return jnp.concatenate([first[:, None], inner, jnp.flip(first)[:, None]], axis=1)
+
+
+def log_normalise(x: jax.Array) -> jax.Array:
+    """Return maps minus their log-sum-exp over height and width.
+
+    Args:
+        x: `*batch height width`, natural logarithms.
+
+    Returns:
+        log densities, same shape: log-sum-exp over the last two axes is zero.
+    """
+    return x - logsumexp(x, axis=(-2, -1), keepdims=True)

@@ -1,0 +1,180 @@
+"""VGG-19 as pure functions: parameters and an image in, named feature maps out.
+
+Reference: Simonyan & Zisserman 2014, arXiv 1409.1556, configuration E.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from deepgaze_jax.errors import InputError
+from deepgaze_jax.ops import pool_max
+
+__all__ = [
+    "CONVOLUTIONS",
+    "MEAN_RGB",
+    "TAPS",
+    "init_params",
+    "tap_channels",
+    "tap_stride",
+    "vgg19_features",
+]
+
+_BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+
+#: Output channels of each of the 16 convolutions, bottom to top.
+CONVOLUTIONS: dict[str, int] = {
+    f"conv{block}_{layer}": channels
+    for block, (channels, depth) in enumerate(_BLOCKS, start=1)
+    for layer in range(1, depth + 1)
+}
+
+#: Mean of the training pictures in red, green, blue; subtracted here and only here.
+MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+def _tap_names() -> tuple[str, ...]:
+    names: list[str] = []
+    for block, (_, depth) in enumerate(_BLOCKS, start=1):
+        for layer in range(1, depth + 1):
+            names += [f"conv{block}_{layer}", f"relu{block}_{layer}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+#: Every tap in the order in which the network computes them: `conv` is before its
+#: ReLU, `relu` after it, `pool` the 2x2 maximum at the end of a block.
+TAPS: tuple[str, ...] = _tap_names()
+
+Params = Mapping[str, Mapping[str, jax.Array]]
+
+
+def tap_channels(tap: str) -> int:
+    """Return the number of channels of a tap.
+
+    Example:
+        >>> tap_channels("relu5_4"), tap_channels("pool1")
+        (512, 64)
+    """
+    _check_taps((tap,))
+    return _BLOCKS[_block(tap) - 1][0]
+
+
+def tap_stride(tap: str) -> int:
+    """Return how many pixels of the network's input one cell of a tap spans.
+
+    Example:
+        >>> tap_stride("conv5_1"), tap_stride("pool1")
+        (16, 2)
+    """
+    _check_taps((tap,))
+    return 2 ** (_block(tap) - (not tap.startswith("pool")))
+
+
+def _block(tap: str) -> int:
+    return int(tap.removeprefix("conv").removeprefix("relu").removeprefix("pool")[0])
+
+
+def _check_taps(taps: Sequence[str]) -> None:
+    unknown = [tap for tap in taps if tap not in TAPS]
+    if unknown or not taps:
+        raise InputError(
+            f"unknown VGG-19 taps {unknown or list(taps)}; choose one or more of "
+            "conv{b}_{l}, relu{b}_{l}, pool{b}, for example conv5_1 or relu5_4"
+        )
+
+
+def vgg19_features(
+    params: Params, image: jax.Array, taps: Sequence[str]
+) -> dict[str, jax.Array]:
+    """Return the wanted feature maps of VGG-19.
+
+    Zero padding SAME in every convolution, 2x2 maximum pooling that keeps odd borders
+    (ceil mode), so any size from 1x1 works. Nothing above the deepest tap is computed.
+
+    Args:
+        params: `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}` for all
+            convolutions up to the deepest tap.
+        image: RGB 0..255, `*batch height width 3`.
+        taps: names from `TAPS`.
+
+    Returns:
+        `{tap: [*batch, ceil(height/stride), ceil(width/stride), channels]}` in the
+        order asked for.
+
+    Raises:
+        InputError: a tap is unknown or the image has another shape.
+
+    Example:
+        >>> image = np.zeros((33, 47, 3), np.float32)
+        >>> features = vgg19_features(init_params(0), image, ["conv2_1"])
+        >>> features["conv2_1"].shape
+        (17, 24, 128)
+    """
+    _check_taps(taps)
+    image = jnp.asarray(image)
+    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape[-3:]:
+        raise InputError(
+            f"an image of shape {image.shape} was given; VGG-19 takes RGB 0..255 of "
+            "shape [*batch, height, width, 3]"
+        )
+    batch = image.shape[:-3]
+    x = image.reshape(-1, *image.shape[-3:]) - np.asarray(MEAN_RGB, np.float32).reshape(
+        1, 1, 1, 3
+    )
+    wanted, found = set(taps), {}
+    for name in TAPS:
+        if name.startswith("conv"):
+            x = _convolve(x, params[name]["kernel"], params[name]["bias"])
+        elif name.startswith("relu"):
+            x = jnp.maximum(x, 0)
+        else:
+            x = pool_max(x, 2)
+        if name in wanted:
+            found[name] = x.reshape(*batch, *x.shape[1:])
+            if len(found) == len(wanted):
+                break
+    return {tap: found[tap] for tap in taps}
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return the 3x3 convolution with zero padding SAME, plus bias."""
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # Float32 matmuls of accelerators are reduced precision unless asked otherwise.
+        precision=lax.Precision.HIGHEST,
+    )
+    return y + bias.reshape(1, 1, 1, -1)
+
+
+def init_params(seed: int, taps: Sequence[str] = ("conv5_4",)) -> dict:
+    """Return random parameters (He initialisation) up to the deepest tap, for tests.
+
+    Args:
+        seed: of numpy's generator.
+        taps: taps that the parameters must reach.
+
+    Returns:
+        numpy arrays in the layout of `vgg19_features`.
+    """
+    _check_taps(taps)
+    rng = np.random.default_rng(seed)
+    params, channels_in = {}, 3
+    last = max(TAPS.index(tap) for tap in taps)
+    for name in TAPS[: last + 1]:
+        if not name.startswith("conv"):
+            continue
+        channels = CONVOLUTIONS[name]
+        scale = np.float32(np.sqrt(2 / (9 * channels_in)))
+        kernel = rng.standard_normal((3, 3, channels_in, channels), np.float32)
+        bias = 0.1 * rng.standard_normal(channels, np.float32)
+        params[name] = {"kernel": kernel * scale, "bias": bias}
+        channels_in = channels
+    return params
