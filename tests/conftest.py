@@ -7,11 +7,16 @@ raises; warnings are errors (setup.cfg).
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# No deadlines: a busy machine is not a defect. The same examples each time.
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("default")
 
 
 def pytest_collection_modifyitems(items):

@@ -101,7 +101,6 @@ def test_exif_orientation_counts_for_the_size(data):
 
 
 def test_image_is_loaded_and_its_size_checked(data):
-    pytest.importorskip("deepgaze_jax.images")
     image = read_folder(data).image(0)
     assert image.dtype == np.float32 and image.shape == (6, 8, 3)
     assert image[0, 0].tolist() == [255, 0, 0]

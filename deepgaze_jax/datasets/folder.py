@@ -17,6 +17,7 @@ from PIL import Image
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
+from deepgaze_jax.images import load_image
 
 __all__ = ["FixationDataset", "read_folder"]
 
@@ -65,8 +66,6 @@ class FixationDataset:
             InputError: the file is not a readable picture.
             DataError: it has another size than the data set states.
         """
-        from deepgaze_jax.images import load_image
-
         image = load_image(self.image_path(index))
         self._check_size(index, image.shape[0], image.shape[1])
         return image
