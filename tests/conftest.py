@@ -1,0 +1,50 @@
+"""Fixtures that all tests share, and a hostile configuration of JAX.
+
+Two virtual CPU devices, so that sharding is exercised everywhere; rank promotion
+raises; warnings are errors (setup.cfg).
+"""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# No deadlines: a busy machine is not a defect. The same examples each time.
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("default")
+
+
+def pytest_collection_modifyitems(items):
+    # Whatever reaches the shared folder is real_data, marked by hand or not.
+    for item in items:
+        if "shared_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared data sets; tests skip where there is none."""
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("DEEPGAZE_SHARED", beside)) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder}; set DEEPGAZE_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def osie_mini(shared_data):
+    from deepgaze_jax.datasets.folder import read_folder
+
+    return read_folder(shared_data / "osie_mini")
+
+
+@pytest.fixture(scope="session")
+def osie(shared_data):
+    from deepgaze_jax.datasets.folder import read_folder
+
+    return read_folder(shared_data / "osie")
