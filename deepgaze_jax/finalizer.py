@@ -128,6 +128,10 @@ class Finalizer(nn.Module):
         # map itself is never made.
         by = _blur_of_upsampled(rows, height, self.upscale, sigma, self.blur_radius)
         bx = _blur_of_upsampled(columns, width, self.upscale, sigma, self.blur_radius)
+        # The blur keeps constants and the normalisation removes them, so the map's
+        # level is free: near zero the products round least.
+        level = readout_map.mean(axis=(-2, -1), keepdims=True)
+        readout_map = readout_map - lax.stop_gradient(level)
         precision = lax.Precision.HIGHEST
         x = jnp.einsum("...ij,xj->...ix", readout_map, bx, precision=precision)
         # One product per map, in the layout of the result: no transposes.

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 
 from deepgaze_jax.errors import InputError
@@ -221,13 +222,12 @@ def mixture(log_densities: jax.Array) -> jax.Array:
     """Return the log of the mean of densities along the leading axis.
 
     Example:
-        >>> import numpy as np
         >>> two = np.log([[[0.5, 0.5]], [[0.9, 0.1]]])
         >>> np.exp(mixture(two)).round(2).tolist()
         [[0.7, 0.3]]
     """
-    count = jnp.asarray(log_densities.shape[0], log_densities.dtype)
-    return logsumexp(log_densities, axis=0) - jnp.log(count)
+    log_densities = jnp.asarray(log_densities)
+    return logsumexp(log_densities, axis=0) - float(np.log(log_densities.shape[0]))
 
 
 def select_folds(params: Params, folds: Sequence[int] | jax.Array) -> dict[str, Any]:

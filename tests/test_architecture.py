@@ -39,6 +39,7 @@ LEVELS = {
     "checkpoints": 3,
     "model_files": 3,
     "parallel": 3,
+    "train_step": 3,
     "weight_sources": 3,
     "weights": 3,
     "evaluation": 4,

@@ -253,8 +253,8 @@ def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> No
     if plan.n_bytes > bound:
         raise DataError(
             f"the feature cache needs {plan.n_bytes / 1e9:.2f} GB, "
-            f"{bound / 1e9:.2f} GB are allowed; use --feature-dtype float16 (half the size), a smaller "
-            "--input-scale, or set DEEPGAZE_CACHE to a larger disk"
+            f"{bound / 1e9:.2f} GB are allowed; use --feature-dtype float16 (half the "
+            "size), a smaller --input-scale, or set DEEPGAZE_CACHE to a larger disk"
         )
 
 
