@@ -26,7 +26,14 @@ from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
 from deepgaze_jax.vgg import tap_channels
 
-__all__ = ["CachePlan", "FeatureCache", "build_cache", "plan_cache", "stored_maps"]
+__all__ = [
+    "CachePlan",
+    "FeatureCache",
+    "build_cache",
+    "open_cache",
+    "plan_cache",
+    "stored_maps",
+]
 
 FORMAT_VERSION = 1
 Progress = Callable[[int, int], None]
@@ -235,7 +242,29 @@ def build_cache(
             cells_path.touch()
         os.truncate(cells_path, plan.n_bytes)
         _extract(plan, dataset, model, feature_params, checks, progress)
-    total = int(plan.cells.sum())
+    return _opened(plan, checks)
+
+
+def open_cache(plan: CachePlan) -> FeatureCache | None:
+    """Return the cache of a plan if it is finished, else None; computes nothing.
+
+    Args:
+        plan: from `plan_cache`.
+
+    Raises:
+        DataError: the cache's own files contradict each other.
+    """
+    cells_path = plan.folder / "features.bin"
+    checks = _read_state(plan.folder / "state.json", plan)
+    whole = cells_path.exists() and cells_path.stat().st_size == plan.n_bytes
+    if not whole or len(checks) < len(plan.cells):
+        return None
+    return _opened(plan, checks)
+
+
+def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
+    """Return a finished cache."""
+    cells_path, total = plan.folder / "features.bin", int(plan.cells.sum())
     return FeatureCache(
         plan=plan,
         rgb_sha256=tuple(checks[str(i)]["rgb"] for i in range(len(plan.cells))),

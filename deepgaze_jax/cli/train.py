@@ -1,0 +1,101 @@
+"""`deepgaze train` and `deepgaze export`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from deepgaze_jax.cli.compilation import keep_compiled_programs
+from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.options import output as output_option
+from deepgaze_jax.cli.options import unset
+from deepgaze_jax.datasets.folder import read_folder
+
+__all__ = ["ProgressBars", "export", "make_train"]
+
+
+def make_train() -> Callable[..., int]:
+    """Return the verb; its options are the fields of the training configuration."""
+    from deepgaze_jax import training
+
+    def train(
+        *,
+        data: Path,
+        output: Annotated[Path, output_option("RUN")],
+        config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
+        resume: bool = False,
+        max_cache_gb: Annotated[float | None, unset("GB")] = None,
+    ) -> int:
+        """Train the readouts of all folds on the fixations of a data set.
+
+        Args:
+            data: Folder with images/ and fixations.csv.
+            output: Folder of the run: checkpoints, log, and at the end
+                the model.
+            config: How to train.
+            resume: Go on where the run was interrupted.
+            max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
+                default what leaves a tenth of the disk's free space.
+        """
+        keep_compiled_programs()
+        bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
+        with ProgressBars() as bars:
+            training.train(
+                read_folder(data),
+                config,
+                output,
+                resume=resume,
+                max_cache_bytes=bound,
+                progress=bars,
+            )
+        print(output)
+        return 0
+
+    return train
+
+
+def export(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    output: Annotated[Path, output_option("MODEL")],
+    evaluation: Annotated[Path | None, unset("TABLE.json")] = None,
+) -> int:
+    """Write the model of a training run to one file, with its card.
+
+    Args:
+        run: Folder of the run.
+        output: A .safetensors file.
+        evaluation: Summary from `deepgaze evaluate`, for the card.
+    """
+    from deepgaze_jax import training
+
+    training.export_run(run, output, evaluation=evaluation)
+    print(output)
+    return 0
+
+
+class ProgressBars:
+    """Shows a training run: one bar for the features, one for each epoch."""
+
+    def __init__(self) -> None:
+        self._bar = Bar("image")
+
+    def __call__(self, progress: Any) -> None:
+        """Show a `training.Progress`."""
+        if progress.message:
+            say(progress.message)
+        if progress.stage == "features":
+            title = "features"
+        else:
+            title = f"epoch {progress.epoch}/{progress.n_epochs}"
+        self._bar(progress.done, progress.total, title)
+        if progress.information_gain is not None:
+            gain = progress.information_gain
+            self._bar.note(f"IG {gain:.3f} bit/fixation over the center bias")
+
+    def __enter__(self) -> "ProgressBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
