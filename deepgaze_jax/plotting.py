@@ -22,6 +22,7 @@ _SMOOTHING = 0.004
 _LINE_WIDTH = 0.0022
 _COLOUR = 0.45  # What is left of the photograph's colour.
 _OPACITY = 0.62  # Of the heat where the density is highest.
+_STEPS = 2**20  # Densities closer than the highest over this count as equal.
 _COLOUR_MAP = "inferno"
 _COLOUR_RANGE = (0.3, 0.97)  # Its darkest end cannot be seen on dark photographs.
 
@@ -127,12 +128,14 @@ def _checked(log_density: Any) -> np.ndarray:
 
 
 def _below(density: np.ndarray) -> np.ndarray:
-    """Return for each pixel the share of the mass in pixels of at most its density."""
-    order = np.argsort(density, axis=None)
-    mass = np.cumsum(density.ravel()[order], dtype=np.float64)
-    share = np.empty(density.size, np.float32)
-    share[order] = mass / mass[-1]
-    return share.reshape(density.shape)
+    """Return for each pixel the share of the mass in pixels of lower density.
+
+    Pixels of equal density share their place, so a flat density is flat here, too.
+    """
+    steps = np.rint(density * (_STEPS / density.max())).astype(np.int64)
+    mass = np.bincount(steps.ravel(), weights=density.ravel())
+    below = np.cumsum(mass) - mass / 2
+    return (below / mass.sum()).astype(np.float32)[steps]
 
 
 def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -48,3 +48,29 @@ def osie(shared_data):
     from deepgaze_jax.datasets.folder import read_folder
 
     return read_folder(shared_data / "osie")
+
+
+@pytest.fixture(scope="session")
+def small_params():
+    """Random VGG-19 values."""
+    import oracles
+
+    return oracles.random_vgg19_params(7)
+
+
+@pytest.fixture(scope="session")
+def small_folds(small_params):
+    """Random readouts, finalizers and center biases of two folds."""
+    import small_models
+
+    return small_models.random_folds(small_params)
+
+
+@pytest.fixture(scope="session")
+def small_cache(small_params, tmp_path_factory):
+    """A cache folder that holds them as VGG-19."""
+    import small_models
+
+    cache = tmp_path_factory.mktemp("cache")
+    small_models.write_feature_weights(cache, small_params)
+    return cache
