@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from deepgaze_jax.metrics import information_gain, log_likelihood
     from deepgaze_jax.model import FixationModel, deepgaze2
     from deepgaze_jax.plotting import overlay
-    from deepgaze_jax.prediction import Predictor, load_pretrained, predict
+    from deepgaze_jax.prediction import load_pretrained, predict
+    from deepgaze_jax.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _HOME = {
     "FixationDataset": "datasets.folder",
     "FixationModel": "model",
     "Fixations": "fixations",
-    "Predictor": "prediction",
+    "Predictor": "predictor",
     "deepgaze2": "model",
     "evaluate": "evaluation",
     "fit_center_bias": "center_bias",

@@ -16,7 +16,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.metrics import bootstrap_interval, information_gain, log_likelihood
-from deepgaze_jax.prediction import CenterBias, FoldRule, Predictor
+from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
 from deepgaze_jax.weights import cache_dir, features_card
 
 __all__ = [

@@ -47,6 +47,7 @@ LEVELS = {
     "evaluation": 4,
     "plotting": 4,
     "prediction": 4,
+    "predictor": 4,
     "training": 4,
     "__main__": 5,
     "cli": 5,

@@ -11,10 +11,11 @@ import small_models
 from PIL import Image
 
 import deepgaze_jax
-from deepgaze_jax import prediction
+from deepgaze_jax import predictor as predictor_module
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.images import load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel, deepgaze2
+from deepgaze_jax.model_files import load_model
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained, predict
 
@@ -147,12 +148,13 @@ def test_named_center_bias_is_that_of_the_shipped_model(
     small_folds, tmp_path, monkeypatch
 ):
     small_models.write_model(tmp_path / "deepgaze2-osie.safetensors", small_folds)
-    load, available = prediction.load_model, ("deepgaze2-osie", "icf-osie")
+    available = ("deepgaze2-osie", "icf-osie")
     monkeypatch.setattr(
         "deepgaze_jax.named_center_bias.available_models", lambda: available
     )
     monkeypatch.setattr(
-        "deepgaze_jax.named_center_bias.load_model", lambda name: load(name, tmp_path)
+        "deepgaze_jax.named_center_bias.load_model",
+        lambda name: load_model(name, tmp_path),
     )
     assert center_bias_names() == ("uniform", "osie")
     np.testing.assert_array_equal(load_center_bias("osie"), small_folds[2][-1])
@@ -266,7 +268,7 @@ def test_features_of_another_size(predictor):
 
 
 def test_one_program_for_each_size(predictor):
-    programs = prediction._features._cache_size
+    programs = predictor_module._features._cache_size
     predictor.predict(oracles.random_image(0, 25, 35))
     before = programs()
     predictor.predict(oracles.random_image(1, 25, 35))

@@ -19,7 +19,8 @@ from deepgaze_jax.errors import InputError
 from deepgaze_jax.images import load_image
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.plotting import overlay, write_png
-from deepgaze_jax.prediction import FoldRule, Predictor, load_pretrained
+from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.predictor import FoldRule, Predictor
 from deepgaze_jax.weights import REGISTRY, cached_path, fetch
 
 __all__ = ["Target", "demo", "plan_targets", "predict"]
@@ -120,8 +121,8 @@ def demo(output: _Folder = Path("deepgaze-demo"), model: str = "deepgaze2") -> i
     _predict_one(predictor, target, _Settings())
     print(f"{target.overlay}\n{target.log_density}")
     print(
-        "The picture shows where people look first in this photograph: a quarter of "
-        "all fixations is\nexpected inside the innermost lines, half inside the next, "
+        "The picture shows where people look in this photograph: a quarter of all "
+        "fixations is\nexpected inside the innermost lines, half inside the next, "
         "three quarters inside the outer.\nThe array holds the natural logarithm of "
         "the probability of each pixel; np.exp of it sums to one."
     )
