@@ -1,16 +1,17 @@
 """Scores of a model on a data set: one row per image, and their summary."""
 
 import csv
+import io
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.files import write_text
 from deepgaze_jax.metrics import bootstrap_interval, information_gain, log_likelihood
 
 __all__ = ["ImageScore", "score_image", "summarise", "write_table"]
@@ -164,17 +165,16 @@ def write_table(
     except (TypeError, ValueError) as error:
         raise InputError(f"the summary cannot be written as JSON: {error}") from error
 
-    def write_rows(file: TextIO) -> None:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for score in scores:
-            # None becomes an empty field; csv writes floats so that they read back.
-            writer.writerow([getattr(score, column) for column in _COLUMNS])
-
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for score in scores:
+        # None becomes an empty field; csv writes floats so that they read back.
+        writer.writerow([getattr(score, column) for column in _COLUMNS])
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, write_rows)
+    write_text(path, rows.getvalue())
     beside = path.with_suffix(".json")
-    _write_whole(beside, lambda file: file.write(text + "\n"))
+    write_text(beside, text + "\n")
     return beside
 
 
@@ -186,14 +186,3 @@ def _finite(score: ImageScore, measure: str) -> float:
             "fixation: mix in a little of the uniform density"
         )
     return value
-
-
-def _write_whole(path: Path, write: Callable[[TextIO], Any]) -> None:
-    """Writes to a temporary name in the same folder, then renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -163,7 +163,15 @@ class FeatureCache:
     _cells: np.ndarray
     _offsets: np.ndarray
 
-    def read(self, images: Sequence[int], taps: Sequence[str]) -> np.ndarray:
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of what `read` returns."""
+        rows, columns = self.plan.grid_sizes[images[0]]
+        channels = sum(tap_channels(tap) for tap in taps)
+        return len(images), int(rows), int(columns), channels
+
+    def read(
+        self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the features of some images of one grid size.
 
         The ReLU is applied while copying, so it costs no extra pass over memory.
@@ -171,29 +179,29 @@ class FeatureCache:
         Args:
             images: indices; all must have the same grid size.
             taps: channel order of the result.
+            out: float32 array of the right shape to fill; a new one by default.
 
         Returns:
             float32 [B, rows, columns, channels of all taps].
         """
-        rows, columns = self.plan.grid_sizes[images[0]]
-        source = {}
-        start = 0
+        shape = self.shape(images, taps)
+        out = np.empty(shape, np.float32) if out is None else out
+        source, start = {}, 0
         for name in self.plan.maps:
             source[name] = slice(start, start + tap_channels(name))
             start = source[name].stop
-        widths = [tap_channels(tap) for tap in taps]
-        out = np.empty((len(images), rows * columns, sum(widths)), np.float32)
         for target, image in zip(out, images, strict=True):
             cells = self._cells[self._offsets[image] : self._offsets[image + 1]]
+            cells = cells.reshape(*shape[1:3], -1)
             stop = 0
-            for tap, width in zip(taps, widths, strict=True):
-                start, stop = stop, stop + width
-                part = cells[:, source[tap.replace("relu", "conv")]]
+            for tap in taps:
+                start, stop = stop, stop + tap_channels(tap)
+                part = cells[..., source[tap.replace("relu", "conv")]]
                 if tap.startswith("relu"):
-                    np.maximum(part, 0, out=target[:, start:stop], dtype=np.float32)
+                    np.maximum(part, 0, out=target[..., start:stop], dtype=np.float32)
                 else:
-                    target[:, start:stop] = part
-        return out.reshape(len(images), rows, columns, -1)
+                    target[..., start:stop] = part
+        return out
 
 
 def build_cache(
