@@ -21,7 +21,7 @@ import numpy as np
 
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError
-from deepgaze_jax.images import load_image, rgb_sha256
+from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
 from deepgaze_jax.vgg import tap_channels
@@ -144,8 +144,8 @@ def plan_cache(
 def _file_hashes(dataset: FixationDataset) -> list[str]:
     """Return the sha256 of each picture's file."""
     return [
-        hashlib.sha256((dataset.root / "images" / name).read_bytes()).hexdigest()
-        for name in dataset.image_names
+        hashlib.sha256(dataset.image_path(image).read_bytes()).hexdigest()
+        for image in range(len(dataset))
     ]
 
 
@@ -228,8 +228,8 @@ def build_cache(
         The opened cache.
 
     Raises:
-        DataError: the size is above the bound, or the cache's own files contradict
-            each other.
+        DataError: the size is above the bound, the cache's own files contradict each
+            other, or a picture has another size than the data set states.
     """
     cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
     checks = _read_state(state_path, plan)
@@ -310,8 +310,7 @@ def _extract(
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
 
     def prepare(image: int) -> tuple[np.ndarray, str]:
-        path = dataset.root / "images" / dataset.image_names[image]
-        picture = load_image(path)
+        picture = dataset.image(image)
         return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
 
     with ThreadPoolExecutor(1) as pool:
