@@ -198,7 +198,8 @@ def train(
         config.feature_dtype,
     )
     folds, fold_ids = _folds(len(dataset), config)
-    _claim(run, config, plan, dataset, resume)
+    identity = _identity(config, plan, dataset)
+    _check_run(run, identity, resume)
     size = f"feature cache: {plan.n_bytes / 1e9:.2f} GB in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
     cache = build_cache(
@@ -210,6 +211,8 @@ def train(
         progress=lambda done, total: report(Progress("features", done, total)),
     )
     data = prepare(dataset, cache, model, folds)
+    # Only now: a run that could not start leaves nothing to go on with.
+    _claim(run, identity)
     with Checkpoints(run / "checkpoints") as checkpoints:
         state, log = _start(run, data, config, fold_ids, checkpoints)
         steps = make_steps(model, config.optimiser)
@@ -263,14 +266,10 @@ def _folds(
     return tuple(folds[k] for k in chosen), chosen
 
 
-def _claim(
-    run: Path,
-    config: TrainConfig,
-    plan: CachePlan,
-    dataset: FixationDataset,
-    resume: bool,
-) -> None:
-    """Write what the run is, or compare it with what it was."""
+def _identity(
+    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
+) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it is read from JSON."""
     fixations = dataset.fixations
     table = b"".join(
         np.ascontiguousarray(getattr(fixations, name)).tobytes()
@@ -284,17 +283,25 @@ def _claim(
             "fixations": hashlib.sha256(table).hexdigest(),
         },
     }
-    identity = json.loads(json.dumps(identity))
+    return json.loads(json.dumps(identity))
+
+
+def _check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
+    """Raise ConfigError where the folder holds a run that this one must not touch."""
     path = run / "config.json"
     if not path.exists() and not (run / "checkpoints").exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(identity, indent=2) + "\n")
         return
     if not resume:
         raise ConfigError(
             f"{run} already holds a run; go on with --resume or choose another folder"
         )
-    before = json.loads(path.read_text())
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is missing or damaged, so it is unknown what the run is; choose "
+            "another folder"
+        ) from error
     different = [
         f"{name} was {before.get(name)!r} and is {identity.get(name)!r}"
         for name in sorted({*before, *identity})
@@ -302,6 +309,13 @@ def _claim(
     ]
     if different:
         raise ConfigError(f"{run} is another run: {'; '.join(different)}")
+
+
+def _claim(run: Path, identity: dict[str, Any]) -> None:
+    """Write what the run is, unless that is already there."""
+    if not (run / "config.json").exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
 
 
 def _start(
@@ -320,7 +334,13 @@ def _start(
     shape = (len(fold_ids), config.model.channels)
     like = init_state(params, jnp.zeros(shape), jnp.ones(shape), config.optimiser)
     state = checkpoints.load({"state": like})["state"]
-    lines = (run / "log.jsonl").read_text().splitlines()
+    path = run / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if len(lines) < checkpoints.latest:
+        raise ConfigError(
+            f"{path} has {len(lines)} lines, but the newest checkpoint is of epoch "
+            f"{checkpoints.latest}; restore the log or start a new run"
+        )
     return state, [json.loads(line) for line in lines[: checkpoints.latest]]
 
 
