@@ -181,7 +181,7 @@ def train(
     Raises:
         ConfigError: the folder holds a run already, or one with another configuration
             (all differences are listed).
-        TrainingError: the loss is not finite.
+        TrainingError: a loss, parameter or validation score is not finite.
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
@@ -364,13 +364,8 @@ def _epoch(
     def settle(pending: tuple[int, jax.Array, np.ndarray]) -> None:
         step, loss, baseline = pending
         gains[step] = (-np.asarray(loss) - baseline) / math.log(2)
-        if not np.isfinite(gains[step]).all():
-            fold = fold_ids[int(np.argmin(np.isfinite(gains[step])))]
-            raise TrainingError(
-                f"the loss of fold {fold} is not finite at epoch {epoch + 1}, step "
-                f"{step + 1}; lower the learning rate (now {config.learning_rate:g}), "
-                "then start a new run"
-            )
+        where = f"epoch {epoch + 1}, step {step + 1}"
+        _require_finite("loss", gains[step], fold_ids, where, config)
         mean = float(gains[step].mean())
         report(Progress("epoch", step, n_steps, epoch + 1, config.epochs, mean))
 
@@ -387,6 +382,15 @@ def _epoch(
     settle(previous)
     trained = time.monotonic()
     scores = _validate(state, data, validate_step)
+    # Before anything is kept: the last step's parameters have not met a loss yet.
+    where = f"epoch {epoch + 1}, after step {n_steps}"
+    total = sum(
+        np.abs(np.asarray(leaf, np.float64)).reshape(len(fold_ids), -1).sum(axis=1)
+        for leaf in jax.tree.leaves((state.params, state.average))
+    )
+    _require_finite("size of the parameters", total, fold_ids, where, config)
+    if scores is not None:
+        _require_finite("validation score", scores, fold_ids, where, config)
     state = _keep_best(state, scores, epoch + 1, config.patience)
     record = {
         "epoch": epoch + 1,
@@ -407,6 +411,23 @@ def _epoch(
     gain = record["validation_information_gain"]
     report(Progress("epoch", n_steps, n_steps, epoch + 1, config.epochs, gain))
     return state, record
+
+
+def _require_finite(
+    what: str,
+    values: np.ndarray,
+    fold_ids: Sequence[int],
+    where: str,
+    config: TrainConfig,
+) -> None:
+    """Raise TrainingError for the first fold whose value is not finite."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise TrainingError(
+            f"the {what} of fold {fold_ids[int(np.argmin(finite))]} is not finite at "
+            f"{where}; lower the learning rate (now {config.learning_rate:g}), then "
+            "start a new run"
+        )
 
 
 def _mean_or_none(scores: np.ndarray | None) -> float | None:
