@@ -358,7 +358,9 @@ def _epoch(
     n_steps = data.n_steps(config.batch_size)
     ids = jnp.asarray(fold_ids)
     started = time.monotonic()
+    # Bits/fixation of each step, and of how many images, fold by fold.
     gains = np.zeros((n_steps, len(fold_ids)))
+    n_images = np.zeros((n_steps, len(fold_ids)))
     previous: tuple[int, jax.Array, np.ndarray] | None = None
 
     def settle(pending: tuple[int, jax.Array, np.ndarray]) -> None:
@@ -366,7 +368,8 @@ def _epoch(
         gains[step] = (-np.asarray(loss) - baseline) / math.log(2)
         where = f"epoch {epoch + 1}, step {step + 1}"
         _require_finite("loss", gains[step], fold_ids, where, config)
-        mean = float(gains[step].mean())
+        seen = n_images[step] > 0
+        mean = float(gains[step][seen].mean()) if seen.any() else None
         report(Progress("epoch", step, n_steps, epoch + 1, config.epochs, mean))
 
     key = jax.random.fold_in(jax.random.key(config.seed), epoch)
@@ -374,6 +377,7 @@ def _epoch(
     for step, (batch, baseline) in enumerate(batches):
         rate = config.rate(epoch * n_steps + step, config.epochs * n_steps)
         step_key = jax.random.fold_in(key, step)
+        n_images[step] = batch.weights.sum(axis=1)
         state, loss = train_step(state, batch, ids, step_key, np.float32(rate))
         # One step behind, so that the next is under way while this one is read.
         if previous is not None:
@@ -397,9 +401,11 @@ def _epoch(
         "seconds_training": round(trained - started, 3),
         "seconds_validation": round(time.monotonic() - trained, 3),
         "learning_rate": rate,
-        "train_information_gain": float(gains.mean()),
+        "train_information_gain": float(
+            ((gains * n_images).sum(axis=0) / n_images.sum(axis=0)).mean()
+        ),
         "validation_information_gain": _mean_or_none(scores),
-        "validation_by_fold": None if scores is None else scores.tolist(),
+        "validation_by_fold": [] if scores is None else scores.tolist(),
         "sigma_grid_px": np.asarray(
             state.average["finalizer"]["sigma_grid_px"]
         ).tolist(),
