@@ -68,12 +68,7 @@ class TrainingData:
 
     def n_steps(self, batch_size: int) -> int:
         """Return the number of training steps of an epoch."""
-        return sum(len(_cut(self._in_use(g), batch_size)) for g in self.groups)
-
-    def _in_use(self, group: Group) -> np.ndarray:
-        """Return the positions in a group of images that some fold trains on."""
-        used = np.unique(np.concatenate([fold.train for fold in self.folds]))
-        return np.flatnonzero(np.isin(group.images, used))
+        return sum(len(_cut(group.images, batch_size)) for group in self.groups)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every channel on each training part.
@@ -111,6 +106,8 @@ class TrainingData:
         """Yield the batches of an epoch, each with its baseline.
 
         All folds get the same images; the weights say which of them train on each.
+        Every image is among them, whichever folds are trained: a fold sees the same
+        batches alone and among others.
 
         Args:
             batch_size: images of a batch; the last one of a group may be smaller.
@@ -123,7 +120,7 @@ class TrainingData:
         rng = np.random.default_rng([seed, epoch])
         pieces = []
         for group in self.groups:
-            order = rng.permutation(self._in_use(group))
+            order = rng.permutation(len(group.images))
             pieces += [(group, part) for part in _cut(order, batch_size)]
         pieces = [pieces[i] for i in rng.permutation(len(pieces))]
         member = np.zeros((len(self.folds), self.baseline.shape[1]), np.float32)
