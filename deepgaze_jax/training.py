@@ -95,9 +95,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        for name in ("epochs", "patience", "batch_size", "input_scale"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be > 0")
+        positive = ("epochs", "patience", "batch_size", "input_scale", "learning_rate")
+        for name in (*positive, "pixels_per_dva"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; it must be > 0 and finite")
+        for name in ("weight_decay", "warmup_steps", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be >= 0")
         for name in ("feature_dropout", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(
@@ -210,7 +215,7 @@ def train(
         max_bytes=max_cache_bytes,
         progress=lambda done, total: report(Progress("features", done, total)),
     )
-    data = prepare(dataset, cache, model, folds)
+    data = prepare(dataset, cache, model, folds, fold_ids)
     # Only now: a run that could not start leaves nothing to go on with.
     _claim(run, identity)
     with Checkpoints(run / "checkpoints") as checkpoints:

@@ -231,6 +231,7 @@ def prepare(
     cache: FeatureCache,
     model: FixationModel,
     folds: Sequence[Fold],
+    fold_ids: Sequence[int] | None = None,
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -241,17 +242,22 @@ def prepare(
         cache: their features.
         model: the model, for its grid.
         folds: folds to train.
+        fold_ids: their numbers, for messages; counted from 0 by default.
 
     Raises:
         DataError: no image has fixations, or a fold's parts have none.
     """
     fixations = dataset.fixations
     n_fixations = np.bincount(fixations.image, minlength=len(dataset))
-    for k, fold in enumerate(folds):
+    for k, fold in zip(fold_ids or range(len(folds)), folds, strict=True):
         for part in ("train", "validation"):
             images = getattr(fold, part)
             if len(images) and not n_fixations[images].any():
-                raise DataError(f"the {part} part of fold {k} has no fixations")
+                raise DataError(
+                    f"none of the {len(images)} images in the {part} part of fold {k} "
+                    f"has fixations ({dataset.image_names[images[0]]} and so on); "
+                    "remove images without fixations or make fewer folds"
+                )
     everything = np.arange(len(dataset))
     fitted = fit_center_biases(
         fixations, dataset.image_sizes, [*(fold.train for fold in folds), everything]
