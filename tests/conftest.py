@@ -73,7 +73,7 @@ def tiny_folders(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("data")
     return {
-        "one": tiny.write_folder(root / "one", [tiny.WIDE] * 12, 1, without=(5,)),
+        "one": tiny.write_folder(root / "one", [tiny.WIDE] * 13, 1, without=(5,)),
         "two": tiny.write_folder(
             root / "two", [tiny.WIDE] * 8 + [tiny.NARROW] * 4, 2, without=(3, 9)
         ),
