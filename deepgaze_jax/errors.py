@@ -4,7 +4,14 @@ Every message says what was found, what was expected and what to do. The command
 line prints it as one line and exits non-zero; nothing else is done with it.
 """
 
-__all__ = ["ConfigError", "DataError", "DeepGazeError", "InputError", "WeightsError"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DeepGazeError",
+    "InputError",
+    "TrainingError",
+    "WeightsError",
+]
 
 
 class DeepGazeError(Exception):
@@ -25,3 +32,7 @@ class WeightsError(DeepGazeError):
 
 class ConfigError(DeepGazeError):
     """A configuration contradicts itself, or the run that it should continue."""
+
+
+class TrainingError(DeepGazeError):
+    """Training went wrong and stopped, with the reason."""

@@ -1,12 +1,12 @@
 """Scores of a model on a data set: one row per image, and their summary."""
 
 import csv
+import io
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from deepgaze_jax import __version__
 from deepgaze_jax.datasets.features import FeatureCache, open_cache, plan_cache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.files import write_text
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.metrics import bootstrap_interval, information_gain, log_likelihood
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
@@ -298,17 +299,16 @@ def write_table(
     except (TypeError, ValueError) as error:
         raise InputError(f"the summary cannot be written as JSON: {error}") from error
 
-    def write_rows(file: TextIO) -> None:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for score in scores:
-            # None becomes an empty field; csv writes floats so that they read back.
-            writer.writerow([getattr(score, column) for column in _COLUMNS])
-
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for score in scores:
+        # None becomes an empty field; csv writes floats so that they read back.
+        writer.writerow([getattr(score, column) for column in _COLUMNS])
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, write_rows)
+    write_text(path, rows.getvalue())
     beside = path.with_suffix(".json")
-    _write_whole(beside, lambda file: file.write(text + "\n"))
+    write_text(beside, text + "\n")
     return beside
 
 
@@ -353,14 +353,3 @@ def _finite(score: ImageScore, measure: str) -> float:
             "fixation: mix in a little of the uniform density"
         )
     return value
-
-
-def _write_whole(path: Path, write: Callable[[TextIO], Any]) -> None:
-    """Writes to a temporary name in the same folder, then renames."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -30,30 +30,40 @@ class FoldMembership:
         """Return the membership that a card lists; a card without lists has none.
 
         Args:
-            card: with `folds`: one `{"train": {name: rgb_sha256}, "validation": ...,
-                "test": ...}` for each fold. Names are for people.
+            card: with `images`, a list of `{"name", "rgb_sha256"}`, and `folds`, one
+                `{"train": positions in images, "validation": ..., "test": ...}` each.
+                Names are for people.
 
         Raises:
             WeightsError: the lists have another form.
 
         Example:
-            >>> fold = {"train": {"a.jpg": "aa"}, "validation": {}, "test": {"b": "bb"}}
-            >>> membership = FoldMembership.of_card({"folds": [fold]})
+            >>> images = [{"name": "a.jpg", "rgb_sha256": "aa"}]
+            >>> images += [{"name": "b.jpg", "rgb_sha256": "bb"}]
+            >>> fold = {"train": [0], "validation": [], "test": [1]}
+            >>> card = {"images": images, "folds": [fold]}
+            >>> membership = FoldMembership.of_card(card)
             >>> membership.unseen_fold("bb"), membership.has_seen("aa")
             (0, True)
         """
         try:
+            hashes = [str(image["rgb_sha256"]) for image in card.get("images") or []]
+            positions = range(len(hashes))
             return cls(
                 tuple(
-                    {part: frozenset(fold[part].values()) for part in _PARTS}
+                    {
+                        # Through `range`, so that -1 is an error and not the last.
+                        part: frozenset(hashes[positions.index(k)] for k in fold[part])
+                        for part in _PARTS
+                    }
                     for fold in card.get("folds") or []
                 )
             )
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise WeightsError(
                 "the card's lists of training images cannot be read "
-                f"({type(error).__name__}: {error}); expected for each fold "
-                f"{', '.join(_PARTS)}, each with names and sha256"
+                f"({type(error).__name__}: {error}); expected images with names and "
+                f"rgb_sha256, and for each fold {', '.join(_PARTS)} as positions in it"
             ) from error
 
     def unseen_fold(self, rgb_hash: str) -> int | None:

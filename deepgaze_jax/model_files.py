@@ -1,7 +1,6 @@
 """Models as safetensors files: tensors, and a card that says what they are."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.files import replacing
 
 __all__ = [
     "ALIASES",
@@ -111,13 +111,19 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
 def _of_run(run: Path) -> Path:
     """Return the model of a training run."""
     path = run / RUN_MODEL
-    if not path.is_file():
-        raise WeightsError(
-            f"{run}: is a folder without {RUN_MODEL}; if it is a training run, "
-            "training has not finished: go on with "
+    if path.is_file():
+        return path
+    if (run / "config.json").is_file():
+        problem = (
+            "training has not finished; go on with "
             f"`deepgaze train --data ... -o {run} --resume`"
         )
-    return path
+    else:
+        problem = (
+            f"is a folder without {RUN_MODEL}; give the folder of a training run, or a "
+            ".safetensors file"
+        )
+    raise WeightsError(f"{run}: {problem}")
 
 
 def save_model(
@@ -227,17 +233,12 @@ def write_tensors(
     arrays = {
         name: np.array(array, np.float32, order="C") for name, array in tensors.items()
     }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(arrays, temporary, metadata={"card": text})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(arrays, metadata={"card": text}))
     except (OSError, SafetensorError) as error:
         line = " ".join(str(error).split())
         raise WeightsError(f"{path}: cannot be written ({line})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

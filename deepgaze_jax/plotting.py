@@ -1,6 +1,5 @@
 """Pictures of densities: a photograph with the density over it."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.ops import resize_image
 
@@ -105,13 +105,8 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
         path: the file; it appears complete or not at all.
         picture: uint8 [height, width, 3].
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=4)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _checked(log_density: Any) -> np.ndarray:

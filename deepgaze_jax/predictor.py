@@ -49,8 +49,7 @@ class Predictor:
         center_biases: log densities [F + 1, 75, 100]; one per fold, the pooled last.
         card: what the model is and what it was trained on. Used here: `pixels_per_dva`
             of pictures as users hold them (None where unknown), `input_scale`,
-            `network`, `family`, and `folds`, one
-            `{"train": {name: rgb_sha256}, "validation": ..., "test": ...}` per fold.
+            `network`, `family`, and `images` with `folds` (see `FoldMembership`).
         stored_features: parameters of the feature network, where the file has them.
         sha256: of the model file, empty for a model in memory.
     """

@@ -126,7 +126,7 @@ def init_state(
         mean=jnp.asarray(mean, jnp.float32),
         scale=jnp.asarray(scale, jnp.float32),
         best=jax.tree.map(jnp.copy, params),
-        best_score=jnp.full(n_folds, -jnp.inf),
+        best_score=jnp.full(n_folds, -jnp.inf, jnp.float32),
         best_epoch=jnp.zeros(n_folds, jnp.int32),
         active=jnp.ones(n_folds, bool),
         steps=jnp.zeros(n_folds, jnp.int32),

@@ -74,3 +74,33 @@ def small_cache(small_params, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     small_models.write_feature_weights(cache, small_params)
     return cache
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A weights cache with random VGG-19 values; returns its folder and the values."""
+    import tiny
+
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, tiny.write_weights(cache)
+
+
+@pytest.fixture
+def tiny_cache(tiny_weights, monkeypatch):
+    """The values of a random VGG-19 that the library takes for the registered one."""
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
+    return tiny_weights[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    """Two small data sets: pictures of one size, and of two sizes."""
+    import tiny
+
+    root = tmp_path_factory.mktemp("data")
+    return {
+        "one": tiny.write_folder(root / "one", [tiny.WIDE] * 13, 1, without=(5,)),
+        "two": tiny.write_folder(
+            root / "two", [tiny.WIDE] * 8 + [tiny.NARROW] * 4, 2, without=(3, 9)
+        ),
+    }

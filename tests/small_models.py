@@ -60,6 +60,21 @@ def random_folds(feature_params, n_folds=2, seed=5):
     return readouts, finalizers, np.stack(biases).astype(np.float32)
 
 
+def listed(hashes, *folds):
+    """What a card says about its images; `folds` give positions by part.
+
+    Example: `listed(hashes, {"train": [0], "test": [1]})`.
+    """
+    names = (f"{k}.png" for k in range(len(hashes)))
+    return {
+        "images": [
+            {"name": name, "rgb_sha256": value}
+            for name, value in zip(names, hashes, strict=True)
+        ],
+        "folds": [{"train": [], "validation": [], "test": []} | fold for fold in folds],
+    }
+
+
 def write_model(path, parameters, **card):
     """Write a model file of `random_folds` with a card that can be changed."""
     readouts, finalizers, center_biases = parameters

@@ -20,6 +20,7 @@ PACKAGE = "deepgaze_jax"
 LEVELS = {
     "errors": 0,
     "file_lock": 0,
+    "files": 0,
     "fixations": 0,
     "images": 0,
     "ops": 0,
@@ -42,6 +43,7 @@ LEVELS = {
     "named_center_bias": 3,
     "parallel": 3,
     "train_step": 3,
+    "training_data": 3,
     "weight_sources": 3,
     "weights": 3,
     "evaluation": 4,

@@ -1,13 +1,10 @@
 """The command line: files, lines, exit codes."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import oracles
@@ -20,6 +17,7 @@ from deepgaze_jax.cli.predict import plan_targets
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate
 from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.training import Progress, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -318,53 +316,29 @@ def test_doctor(capsys, small_cache):
 # --- train and export drive deepgaze_jax.training -------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        folds: Scheme.
-        learning_rate: Of Adam.
-    """
-
-    folds: Literal["8/1/1", "9/1", "all"] = "8/1/1"
-    learning_rate: float = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    stage: str
-    done: int
-    total: int
-    epoch: int = 0
-    n_epochs: int = 0
-    information_gain: float | None = None
-    message: str | None = None
-
-
 @pytest.fixture
-def training(monkeypatch):
-    """A stand-in for the module, which notes how it was called."""
+def calls(monkeypatch):
+    """Training that only notes how it was called."""
     calls = []
 
     def train(dataset, config, run_folder, **options):
         progress = options.pop("progress")
-        progress(Progress("features", 1, 2))
+        progress(Progress("features", 0, 2, message="2 GB"))
         progress(Progress("features", 2, 2))
         for epoch in (1, 2):
-            progress(Progress("epoch", 0, 3, epoch, 2))
-            progress(Progress("epoch", 3, 3, epoch, 2, 1.2345, f"epoch {epoch} ended"))
+            progress(Progress("epoch", 1, 3, epoch, 2, 0.5))
+            progress(Progress("epoch", 3, 3, epoch, 2, 1.2345))
         calls.append((len(dataset), config, run_folder, options))
 
-    module = types.ModuleType("deepgaze_jax.training")
-    module.TrainConfig, module.Progress, module.train = TrainConfig, Progress, train
-    module.export_run = lambda *args, **options: calls.append((args, options))
-    monkeypatch.setitem(sys.modules, "deepgaze_jax.training", module)
-    monkeypatch.setattr("deepgaze_jax.training", module, raising=False)
+    monkeypatch.setattr("deepgaze_jax.training.train", train)
+    monkeypatch.setattr(
+        "deepgaze_jax.training.export_run",
+        lambda *args, **options: calls.append((args, options)),
+    )
     return calls
 
 
-def test_train(capsys, training):
+def test_train(capsys, calls):
     folder = write_folder(Path("data"))
     code, out, err = run(capsys, "train", "--data", folder, "-o", "run")
     assert (code, out) == (0, "run\n")
@@ -373,27 +347,31 @@ def test_train(capsys, training):
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
     plain = {"resume": False, "max_cache_bytes": None}
     chosen = {"resume": True, "max_cache_bytes": 1_500_000_000}
-    assert training == [
+    assert calls == [
         (3, TrainConfig(), Path("run"), plain),
-        (3, TrainConfig("9/1", 0.5), Path("run"), chosen),
+        (3, TrainConfig(folds="9/1", learning_rate=0.5), Path("run"), chosen),
     ]
-    for text in ("features", "epoch 2/2", "IG 1.234 bit/fixation", "epoch 1 ended"):
+    for text in ("features", "epoch 2/2", "validation IG 1.234 bit/fixation", "2 GB"):
         assert text in err
     assert run(capsys, "train", "--data", folder, "-o", "run", "--folds", "2")[0] == 2
 
 
-def test_export(capsys, training):
+def test_export(capsys, calls):
     assert run(capsys, "export", "run", "-o", "m.safetensors")[:2] == (
         0,
         "m.safetensors\n",
     )
     argv = ["export", "run", "-o", "m.safetensors", "--evaluation", "t.json"]
+    Path("t.json").write_text('{"n_images": 3}')
     assert run(capsys, *argv)[0] == 0
     place = (Path("run"), Path("m.safetensors"))
-    assert training == [
+    assert calls == [
         (place, {"evaluation": None}),
-        (place, {"evaluation": Path("t.json")}),
+        (place, {"evaluation": {"n_images": 3}}),
     ]
+    Path("t.json").write_text("image,n_fixations")
+    code, out, err = run(capsys, *argv)
+    assert (code, out, err.count("\n")) == (1, "", 1) and "t.json" in err
 
 
 # --- usage, errors, exit codes --------------------------------------------------------

@@ -67,11 +67,11 @@ def hashes(dataset):
 @pytest.fixture
 def listed(hashes):
     """a: tested by fold 1. b: tested by fold 0. c: in both trainings. d, e: new."""
-    a, b, c = hashes[:3]
-    return [
-        {"train": {"x": a, "z": c}, "validation": {}, "test": {"y": b}},
-        {"train": {"y": b}, "validation": {"z": c}, "test": {"x": a}},
-    ]
+    return small_models.listed(
+        hashes[:3],
+        {"train": [0, 2], "test": [1]},
+        {"train": [1], "validation": [2], "test": [0]},
+    )
 
 
 def predictor_with(tmp_path, small_folds, **card):
@@ -119,7 +119,7 @@ def check(scores, predictor, dataset, folds, bias=None):
 def test_each_image_by_the_fold_that_has_not_seen_it(
     dataset, listed, small_folds, tmp_path
 ):
-    predictor = predictor_with(tmp_path, small_folds, folds=listed)
+    predictor = predictor_with(tmp_path, small_folds, **listed)
     calls = []
     scores, summary = evaluate(
         predictor, dataset, progress=lambda done, total: calls.append((done, total))
@@ -155,38 +155,39 @@ def test_each_image_by_the_fold_that_has_not_seen_it(
 def test_forced_fold(
     dataset, listed, small_folds, tmp_path, fold, expected, refused, name
 ):
-    predictor = predictor_with(tmp_path, small_folds, folds=listed)
+    predictor = predictor_with(tmp_path, small_folds, **listed)
     scores, summary = evaluate(predictor, dataset, fold=fold)
     check(scores, predictor, dataset, expected)
     assert summary["images_refused"] == refused
     assert summary["ig_over"] == name
 
 
-def test_names_do_not_matter(dataset, hashes, small_folds, tmp_path):
-    # The names of other images, with the hash of none of these.
-    other = dict.fromkeys(NAMES, "0" * 64)
-    folds = [{"train": other, "validation": other, "test": {}}] * 2
-    predictor = predictor_with(tmp_path, small_folds, folds=folds)
+def test_names_do_not_matter(dataset, small_folds, tmp_path):
+    # Other images that have the names of these.
+    lists = small_models.listed(
+        ["0" * 64] * 5, {"train": [0, 1, 2, 3, 4]}, {"train": [0]}
+    )
+    for image, name in zip(lists["images"], NAMES, strict=True):
+        image["name"] = name
+    predictor = predictor_with(tmp_path, small_folds, **lists)
     scores, summary = evaluate(predictor, dataset)
     check(scores, predictor, dataset, {**dict.fromkeys(range(4), "mixture"), 4: None})
     assert summary["ig_over"] == "pooled center bias"
 
 
 def test_paper_protocol_counts_as_unseen(dataset, hashes, small_folds, tmp_path):
-    part = {"a": hashes[0]}
-    folds = [
-        {"train": {}, "validation": part, "test": part},
-        {"train": part, "validation": {}, "test": {}},
-    ]
-    predictor = predictor_with(tmp_path, small_folds, folds=folds)
+    lists = small_models.listed(
+        hashes[:1], {"validation": [0], "test": [0]}, {"train": [0]}
+    )
+    predictor = predictor_with(tmp_path, small_folds, **lists)
     _, summary = evaluate(predictor, dataset)
     assert summary["scored_by_fold"] == {"0": 1}
 
 
 def test_all_images_seen(dataset, hashes, small_folds, tmp_path):
-    every = dict(zip(NAMES, hashes, strict=True))
-    folds = [{"train": every, "validation": {}, "test": {}}] * 2
-    predictor = predictor_with(tmp_path, small_folds, folds=folds)
+    every = {"train": list(range(5))}
+    lists = small_models.listed(hashes, every, every)
+    predictor = predictor_with(tmp_path, small_folds, **lists)
     with pytest.raises(DataError, match=r"trained on all images of five.*a\.png"):
         evaluate(predictor, dataset)
 
@@ -221,7 +222,7 @@ def test_scale_that_is_not_stated(dataset, small_folds, tmp_path):
 def test_cached_features_give_the_same_scores(
     dataset, listed, small_folds, small_params, tmp_path, small_cache, monkeypatch
 ):
-    predictor = predictor_with(tmp_path, small_folds, folds=listed)
+    predictor = predictor_with(tmp_path, small_folds, **listed)
     assert find_cache(predictor, dataset) is None
     expected = evaluate(predictor, dataset)
     folder = small_cache / "features"

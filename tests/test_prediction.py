@@ -207,13 +207,13 @@ def test_nearly_black_pictures_work(predictor, tmp_path):
 def test_fold_that_has_not_seen_the_picture(small_folds, tmp_path):
     image = [oracles.random_image(k, 20, 24) for k in range(4)]
     hashes = [rgb_sha256(picture) for picture in image]
-    folds = [
-        {"train": {"b": hashes[1]}, "validation": {}, "test": {"a": hashes[0]}},
-        {"train": {"a": hashes[0]}, "validation": {"c": hashes[2]}, "test": {}},
-    ]
-    folds[1]["test"]["b"] = hashes[1]
+    lists = small_models.listed(
+        hashes[:3],
+        {"train": [1], "test": [0]},
+        {"train": [0], "validation": [2], "test": [1]},
+    )
     path = tmp_path / "m.safetensors"
-    small_models.write_model(path, small_folds, folds=folds)
+    small_models.write_model(path, small_folds, **lists)
     predictor = load_pretrained(path)
     for picture, fold in zip(image, (0, 1, "mixture", "mixture"), strict=True):
         assert predictor.fold_for(picture, "auto") == fold
@@ -294,6 +294,8 @@ def test_weights_of_another_family(small_folds, tmp_path):
 def test_run_folder(model_file, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
+    refused(WeightsError, load_pretrained, run, words=["without model.safetensors"])
+    (run / "config.json").write_text("{}")
     refused(WeightsError, load_pretrained, run, words=["not finished", "--resume"])
     (run / "model.safetensors").write_bytes(model_file.read_bytes())
     assert load_pretrained(str(run)).name == str(run)
@@ -309,7 +311,10 @@ def test_run_folder(model_file, tmp_path):
         ({"input_scale": None}, "input_scale None"),
         ({"pixels_per_dva": -1}, "pixels_per_dva -1"),
         ({"folds": [{}, {}]}, "training images"),
-        ({"folds": [{"train": {}, "validation": {}, "test": {}}]}, "1 folds"),
+        ({"folds": 3}, "training images"),
+        (small_models.listed(["aa"], {"train": [1]}, {}), "training images"),
+        (small_models.listed(["aa"], {"train": [-1]}, {}), "training images"),
+        (small_models.listed(["aa"], {"train": [0]}), "1 folds"),
     ],
 )
 def test_cards_that_cannot_be_used(small_folds, tmp_path, card, word):

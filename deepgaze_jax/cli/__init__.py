@@ -28,21 +28,18 @@ class _Verb:
         module: below this package.
         function: does it, and returns the exit code.
         summary: one line for the list of verbs.
-        made: the function is made by calling `function`, because its options are
-            known only when the library that it drives is imported.
     """
 
     module: str
     function: str
     summary: str
-    made: bool = False
 
 
 _VERBS = {
     "predict": _Verb("predict", "predict", "where people look in pictures"),
     "demo": _Verb("predict", "demo", "predict on a sample photograph"),
     "evaluate": _Verb("evaluate", "evaluate", "score a model on fixations"),
-    "train": _Verb("train", "make_train", "train the readouts of all folds", made=True),
+    "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
     "weights list": _Verb("weights", "list_weights", "feature weights and their state"),
@@ -90,9 +87,8 @@ def _run(argv: list[str]) -> int:
         return _help(argv)
     verb = _VERBS[name]
     module = importlib.import_module(f"deepgaze_jax.cli.{verb.module}")
-    function = getattr(module, verb.function)
     return tyro.cli(
-        function() if verb.made else function,
+        getattr(module, verb.function),
         prog=f"deepgaze {name}",
         args=argv[len(name.split()) :],
         config=(tyro.conf.FlagCreatePairsOff,),

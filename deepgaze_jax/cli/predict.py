@@ -16,6 +16,7 @@ from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.plotting import overlay, write_png
@@ -219,7 +220,8 @@ def _predict_one(
     )
     # As bytes: a picture that is nearly black is no picture scaled to 0..1.
     drawing = overlay(np.rint(picture).astype(np.uint8), log_density)
-    _write_array(target.log_density, log_density)
+    with replacing(target.log_density) as temporary, temporary.open("wb") as file:
+        np.save(file, log_density)
     write_png(target.overlay, drawing)
     own = "pooled" if fold == "mixture" else f"fold {fold}"
     return {
@@ -234,14 +236,3 @@ def _predict_one(
         "pixels_per_dva": settings.pixels_per_dva
         or predictor.card.get("pixels_per_dva"),
     }
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    """Write an array in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -21,7 +21,9 @@ import numpy as np
 
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError
-from deepgaze_jax.images import load_image, rgb_sha256
+from deepgaze_jax.file_lock import file_lock
+from deepgaze_jax.files import write_text
+from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
 from deepgaze_jax.vgg import tap_channels
@@ -151,8 +153,8 @@ def plan_cache(
 def _file_hashes(dataset: FixationDataset) -> list[str]:
     """Return the sha256 of each picture's file."""
     return [
-        hashlib.sha256((dataset.root / "images" / name).read_bytes()).hexdigest()
-        for name in dataset.image_names
+        hashlib.sha256(dataset.image_path(image).read_bytes()).hexdigest()
+        for image in range(len(dataset))
     ]
 
 
@@ -170,7 +172,15 @@ class FeatureCache:
     _cells: np.ndarray
     _offsets: np.ndarray
 
-    def read(self, images: Sequence[int], taps: Sequence[str]) -> np.ndarray:
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of what `read` returns."""
+        rows, columns = self.plan.grid_sizes[images[0]]
+        channels = sum(tap_channels(tap) for tap in taps)
+        return len(images), int(rows), int(columns), channels
+
+    def read(
+        self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the features of some images of one grid size.
 
         The ReLU is applied while copying, so it costs no extra pass over memory.
@@ -178,29 +188,29 @@ class FeatureCache:
         Args:
             images: indices; all must have the same grid size.
             taps: channel order of the result.
+            out: float32 array of the right shape to fill; a new one by default.
 
         Returns:
             float32 [B, rows, columns, channels of all taps].
         """
-        rows, columns = self.plan.grid_sizes[images[0]]
-        source = {}
-        start = 0
+        shape = self.shape(images, taps)
+        out = np.empty(shape, np.float32) if out is None else out
+        source, start = {}, 0
         for name in self.plan.maps:
             source[name] = slice(start, start + tap_channels(name))
             start = source[name].stop
-        widths = [tap_channels(tap) for tap in taps]
-        out = np.empty((len(images), rows * columns, sum(widths)), np.float32)
         for target, image in zip(out, images, strict=True):
             cells = self._cells[self._offsets[image] : self._offsets[image + 1]]
+            cells = cells.reshape(*shape[1:3], -1)
             stop = 0
-            for tap, width in zip(taps, widths, strict=True):
-                start, stop = stop, stop + width
-                part = cells[:, source[tap.replace("relu", "conv")]]
+            for tap in taps:
+                start, stop = stop, stop + tap_channels(tap)
+                part = cells[..., source[tap.replace("relu", "conv")]]
                 if tap.startswith("relu"):
-                    np.maximum(part, 0, out=target[:, start:stop], dtype=np.float32)
+                    np.maximum(part, 0, out=target[..., start:stop], dtype=np.float32)
                 else:
-                    target[:, start:stop] = part
-        return out.reshape(len(images), rows, columns, -1)
+                    target[..., start:stop] = part
+        return out
 
 
 def build_cache(
@@ -227,21 +237,21 @@ def build_cache(
         The opened cache.
 
     Raises:
-        DataError: the size is above the bound, or the cache's own files contradict
-            each other.
+        DataError: the size is above the bound, the cache's own files contradict each
+            other, or a picture has another size than the data set states.
     """
-    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
-    checks = _read_state(state_path, plan)
-    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
-        checks = {}
+    cells_path = plan.folder / "features.bin"
+    checks = _finished(plan)
     if len(checks) < len(plan.cells):
         _check_space(plan, max_bytes, cells_path)
         plan.folder.mkdir(parents=True, exist_ok=True)
-        if not cells_path.exists():
-            # Open without truncation elsewhere: an interrupted build goes on.
+        # Another process may be at it: then wait, and find it done.
+        with file_lock(plan.folder / "build.lock"):
+            checks = _finished(plan)
+            # Never opened with truncation: an interrupted build goes on.
             cells_path.touch()
-        os.truncate(cells_path, plan.n_bytes)
-        _extract(plan, dataset, model, feature_params, checks, progress)
+            os.truncate(cells_path, plan.n_bytes)
+            _extract(plan, dataset, model, feature_params, checks, progress)
     return _opened(plan, checks)
 
 
@@ -252,14 +262,10 @@ def open_cache(plan: CachePlan) -> FeatureCache | None:
         plan: from `plan_cache`.
 
     Raises:
-        DataError: the cache's own files contradict each other.
+        DataError: the folder holds another cache.
     """
-    cells_path = plan.folder / "features.bin"
-    checks = _read_state(plan.folder / "state.json", plan)
-    whole = cells_path.exists() and cells_path.stat().st_size == plan.n_bytes
-    if not whole or len(checks) < len(plan.cells):
-        return None
-    return _opened(plan, checks)
+    checks = _finished(plan)
+    return None if len(checks) < len(plan.cells) else _opened(plan, checks)
 
 
 def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
@@ -276,8 +282,10 @@ def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
 def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> None:
     """Raise DataError where the cache would be larger than allowed."""
     parent = next(path for path in cells_path.parents if path.exists())
-    reserved = cells_path.stat().st_size if cells_path.exists() else 0
-    free = int(0.9 * (shutil.disk_usage(parent).free + reserved))
+    # What an interrupted build has written counts as free. Its file has holes, so its
+    # length says nothing (and where the blocks are not known, nothing is counted).
+    blocks = getattr(cells_path.stat(), "st_blocks", 0) if cells_path.exists() else 0
+    free = int(0.9 * (shutil.disk_usage(parent).free + 512 * blocks))
     bound = free if max_bytes is None else min(max_bytes, free)
     if plan.n_bytes > bound:
         raise DataError(
@@ -287,21 +295,26 @@ def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> No
         )
 
 
-def _read_state(path: Path, plan: CachePlan) -> dict[str, dict]:
+def _finished(plan: CachePlan) -> dict[str, dict]:
     """Return checksum and picture hash of each finished image, by index as text."""
-    if not path.exists():
+    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
+    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
         return {}
-    state = json.loads(path.read_text())
-    if state["key_sha256"] != hashlib.sha256(plan.key.encode()).hexdigest():
-        raise DataError(f"{path} belongs to another cache; delete its folder")
-    return state["images"]
+    try:
+        state = json.loads(state_path.read_text(encoding="utf-8"))
+        key, checks = state["key_sha256"], dict(state["images"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Without its state nothing in the file can be trusted.
+        return {}
+    if key != hashlib.sha256(plan.key.encode()).hexdigest():
+        raise DataError(f"{state_path} belongs to another cache; delete its folder")
+    return checks
 
 
-def _write_state(path: Path, plan: CachePlan, checks: dict[str, dict]) -> None:
+def _write_state(plan: CachePlan, checks: dict[str, dict]) -> None:
     key = hashlib.sha256(plan.key.encode()).hexdigest()
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps({"key_sha256": key, "images": checks}))
-    os.replace(temporary, path)
+    text = json.dumps({"key_sha256": key, "images": checks})
+    write_text(plan.folder / "state.json", text)
 
 
 def _extract(
@@ -331,8 +344,7 @@ def _extract(
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
 
     def prepare(image: int) -> tuple[np.ndarray, str]:
-        path = dataset.root / "images" / dataset.image_names[image]
-        picture = load_image(path)
+        picture = dataset.image(image)
         return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
 
     with ThreadPoolExecutor(1) as pool:
@@ -341,7 +353,8 @@ def _extract(
             picture, picture_hash = ahead.result()
             if done < len(missing):
                 ahead = pool.submit(prepare, missing[done])
-            features = np.asarray(compute(params, picture), plan.dtype)
+            with np.errstate(over="ignore"):
+                features = np.asarray(compute(params, picture)).astype(plan.dtype)
             if not np.isfinite(features).all():
                 raise DataError(
                     f"features of {dataset.image_names[image]} are not finite in "
@@ -351,7 +364,8 @@ def _extract(
             part[:] = features.reshape(part.shape)
             checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": picture_hash}
             if done % 20 == 0 or done == len(missing):
-                _write_state(plan.folder / "state.json", plan, checks)
+                # The state last: a finished cache is not compared with its checksums.
+                cells.flush()
+                _write_state(plan, checks)
             if progress is not None:
                 progress(len(checks), len(plan.cells))
-    cells.flush()
