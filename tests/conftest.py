@@ -101,6 +101,6 @@ def tiny_folders(tmp_path_factory):
     return {
         "one": tiny.write_folder(root / "one", [tiny.WIDE] * 13, 1, without=(5,)),
         "two": tiny.write_folder(
-            root / "two", [tiny.WIDE] * 8 + [tiny.NARROW] * 4, 2, without=(3, 9)
+            root / "two", [tiny.WIDE] * 9 + [tiny.NARROW] * 5, 2, without=(3, 9)
         ),
     }
