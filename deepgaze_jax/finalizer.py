@@ -16,7 +16,9 @@ from jax.scipy.special import logsumexp
 
 from deepgaze_jax.ops import blur_matrix, nearest_index, pooled_size
 
-__all__ = ["Finalizer", "PixelGrid", "pixel_grid"]
+__all__ = ["Finalizer", "PixelGrid", "mean_log_density", "pixel_grid"]
+
+Shape = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,28 +104,25 @@ class Finalizer(nn.Module):
     sigma_grid_px: float = 5.0
 
     @nn.compact
-    def __call__(
-        self,
-        readout_map: jax.Array,
-        center_bias: jax.Array | None,
-        log_pixels: jax.Array,
+    def log_weights(
+        self, readout_map: jax.Array, center_bias: jax.Array | None, shape: Shape
     ) -> jax.Array:
-        """Return log densities per pixel, one value for each cell of the grid.
+        """Return the log density on the readout grid before it is normalised.
 
         Args:
             readout_map: `*batch h w`.
             center_bias: natural-log density pooled to the grid, broadcastable to
                 `*batch rows columns`; None leaves the center bias out.
-            log_pixels: [rows, columns], log of the pixels that read each cell.
+            shape: rows and columns of the grid.
 
         Returns:
-            `*batch rows columns`; the sum of pixels * exp(value) is one.
+            `*batch rows columns`.
         """
         start = nn.initializers.constant
         sigma = self.param("sigma_grid_px", start(self.sigma_grid_px), ())
         weight = self.param("center_bias_weight", start(1.0), ())
         height, width = readout_map.shape[-2:]
-        rows, columns = log_pixels.shape
+        rows, columns = shape
         # Repeating cells and blurring them is one small matrix an axis: the repeated
         # map itself is never made.
         by = _blur_of_upsampled(rows, height, self.upscale, sigma, self.blur_radius)
@@ -137,11 +136,74 @@ class Finalizer(nn.Module):
         # One product per map, in the layout of the result: no transposes.
         by = jnp.broadcast_to(by, (*x.shape[:-2], *by.shape))
         x = jnp.matmul(by, x, precision=precision)
-        if center_bias is not None:
-            x = x + _expand_to(weight * center_bias, x.ndim)
+        if center_bias is None:
+            return x
+        return x + _expand_to(weight * center_bias, x.ndim)
+
+    def __call__(
+        self,
+        readout_map: jax.Array,
+        center_bias: jax.Array | None,
+        log_pixels: jax.Array,
+    ) -> jax.Array:
+        """Return log densities per pixel, one value for each cell of the grid.
+
+        Args:
+            readout_map: `*batch h w`.
+            center_bias: see `log_weights`.
+            log_pixels: [rows, columns], log of the pixels that read each cell.
+
+        Returns:
+            `*batch rows columns`; the sum of pixels * exp(value) is one.
+        """
+        x = self.log_weights(readout_map, center_bias, log_pixels.shape)
         return x - logsumexp(
             x + _expand_to(log_pixels, x.ndim), axis=(-2, -1), keepdims=True
         )
+
+
+@jax.custom_vjp
+def mean_log_density(
+    log_weights: jax.Array, counts: jax.Array, log_pixels: jax.Array
+) -> jax.Array:
+    """Return the mean log density at fixations, of densities not yet normalised.
+
+    The same as normalising, multiplying by the counts and dividing by their sum, in
+    fewer passes over memory, forwards and backwards.
+
+    Args:
+        log_weights: [B, rows, columns], from `Finalizer.log_weights`.
+        counts: [B, rows, columns], fixations in each cell, any number type.
+        log_pixels: [rows, columns], log of the pixels that read each cell.
+
+    Returns:
+        [B], nats per fixation; 0 minus the normaliser where there are no fixations.
+    """
+    return _mean_log_density(log_weights, counts, log_pixels)[0]
+
+
+def _mean_log_density(
+    log_weights: jax.Array, counts: jax.Array, log_pixels: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Return the value of `mean_log_density` and what its gradient needs."""
+    number = counts.astype(log_weights.dtype)
+    total = jnp.maximum(number.sum(axis=(-2, -1)), 1)
+    normaliser = logsumexp(log_weights + log_pixels[None], axis=(-2, -1))
+    value = (number * log_weights).sum(axis=(-2, -1)) / total - normaliser
+    return value, (log_weights, counts, total, log_pixels, normaliser)
+
+
+def _mean_log_density_gradient(
+    kept: tuple[jax.Array, ...], by_value: jax.Array
+) -> tuple[jax.Array, None, None]:
+    """Return the gradient: what was observed minus what was expected."""
+    log_weights, counts, total, log_pixels, normaliser = kept
+    observed = counts.astype(log_weights.dtype) * (by_value / total)[:, None, None]
+    share = jnp.exp(log_weights + log_pixels[None] - normaliser[:, None, None])
+    return observed - share * by_value[:, None, None], None, None
+
+
+mean_log_density.defvjp(_mean_log_density, _mean_log_density_gradient)
 
 
 def _expand_to(x: jax.Array, ndim: int) -> jax.Array:

@@ -1,9 +1,8 @@
 """One step of maximum-likelihood training, for all folds at once.
 
 Everything is written for one fold and mapped over the leading fold axis with `vmap`.
-All folds see the same batch of images, each with its own weights (zero for images
-that are not in its training part): the features are then shared, and the first layer
-of ten readouts becomes one matrix product of full width.
+The images of a batch are all trained on by the same folds: these share the features,
+and the first layer of their readouts becomes one matrix product of full width.
 """
 
 import dataclasses
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deepgaze_jax.finalizer import mean_log_density
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.readout import fold_feature_scaling
 
@@ -93,13 +93,15 @@ class Batch:
     """Images of one size for one step.
 
     Attributes:
+        folds: int [A], positions of the folds that train on these images.
         features: [B, h, w, C].
         counts: [B, rows, columns], fixations in each cell of the readout grid.
-        weights: [F, B], 1 where the image belongs to the fold's part, else 0.
-        center_bias: [F, rows, columns], pooled to the grid.
+        weights: [B], 1, or 0 for an image that only fills the batch up.
+        center_bias: [F, rows, columns] of all folds, pooled to the grid.
         log_pixels: [rows, columns].
     """
 
+    folds: jax.Array
     features: jax.Array
     counts: jax.Array
     weights: jax.Array
@@ -142,21 +144,18 @@ def raw_params(params: Params, mean: jax.Array, scale: jax.Array) -> dict[str, A
 
 
 def _log_likelihoods(
-    model: FixationModel,
-    params: Params,
-    features: jax.Array,
-    counts: jax.Array,
-    center_bias: jax.Array,
-    log_pixels: jax.Array,
+    model: FixationModel, params: Params, batch: Batch, center_bias: jax.Array
 ) -> jax.Array:
     """Return the mean log-likelihood of each image's fixations under one fold, [B]."""
-    readout_map = model.readout.apply({"params": params["readout"]}, features)
-    grid = model.finalizer.apply(
-        {"params": params["finalizer"]}, readout_map, center_bias[None], log_pixels
+    readout_map = model.readout.apply({"params": params["readout"]}, batch.features)
+    log_weights = model.finalizer.apply(
+        {"params": params["finalizer"]},
+        readout_map,
+        center_bias[None],
+        batch.log_pixels.shape,
+        method="log_weights",
     )
-    counts = counts.astype(grid.dtype)
-    total = (counts * grid).sum(axis=(-2, -1))
-    return total / jnp.maximum(counts.sum(axis=(-2, -1)), 1)
+    return mean_log_density(log_weights, batch.counts, batch.log_pixels)
 
 
 def make_steps(
@@ -169,12 +168,12 @@ def make_steps(
         optimiser: its settings.
 
     Returns:
-        `train(state, batch, fold_ids, key, rate) -> (state, loss [F])`, where the
+        `train(state, batch, fold_ids, key, rate) -> (state, loss [A])`, where the
         state is donated, `fold_ids` [F] number the folds for their random numbers,
         `key` is the step's and `rate` its learning rate; the loss is in nats per
-        fixation. `validate(params, mean, scale, batch) -> [F, B]` gives the mean
-        log-likelihood (nats) of images that differ from fold to fold: there the
-        features and counts have a leading fold axis.
+        fixation. `validate(params, mean, scale, batch) -> [B]` gives the mean
+        log-likelihood (nats) of images under one fold, `batch.folds` being its
+        position and the parameters being without the fold axis.
     """
     transform = optimiser.transform()
 
@@ -182,7 +181,6 @@ def make_steps(
         params: Params,
         mean: jax.Array,
         scale: jax.Array,
-        weights: jax.Array,
         center_bias: jax.Array,
         batch: Batch,
     ) -> jax.Array:
@@ -190,19 +188,11 @@ def make_steps(
             "readout": fold_feature_scaling(params["readout"], mean, scale),
             "finalizer": params["finalizer"],
         }
-        values = _log_likelihoods(
-            model,
-            params,
-            batch.features,
-            batch.counts,
-            center_bias,
-            batch.log_pixels,
-        )
-        return -(weights * values).sum() / jnp.maximum(weights.sum(), 1)
+        values = _log_likelihoods(model, params, batch, center_bias)
+        return -(batch.weights * values).sum() / batch.weights.sum()
 
     def train_one(
         state: FoldState,
-        weights: jax.Array,
         center_bias: jax.Array,
         fold_id: jax.Array,
         batch: Batch,
@@ -217,7 +207,7 @@ def make_steps(
             key = jax.random.fold_in(key, fold_id)
             scale = scale * jax.random.bernoulli(key, kept, scale.shape) / kept
         value, gradient = jax.value_and_grad(loss)(
-            state.params, state.mean, scale, weights, center_bias, batch
+            state.params, state.mean, scale, center_bias, batch
         )
         updates, moments = transform.update(gradient, state.moments, state.params)
         updates = jax.tree.map(lambda leaf: leaf * rate, updates)
@@ -235,10 +225,10 @@ def make_steps(
         new = state.replace(
             params=params, average=average, moments=moments, steps=steps
         )
-        # A stopped fold, or one without an image in the batch, stays as it is.
-        moves = state.active & (weights.sum() > 0)
-        new = jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
-        return new, value
+        # A stopped fold stays as it is.
+        return jax.tree.map(
+            lambda a, b: jnp.where(state.active, a, b), new, state
+        ), value
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train(
@@ -248,20 +238,33 @@ def make_steps(
         key: jax.Array,
         rate: jax.Array,
     ) -> tuple[FoldState, jax.Array]:
-        return jax.vmap(train_one, in_axes=(0, 0, 0, 0, None, None, None))(
-            state, batch.weights, batch.center_bias, fold_ids, batch, key, rate
+        part = jax.tree.map(lambda leaf: leaf[batch.folds], state)
+        part, value = jax.vmap(train_one, in_axes=(0, 0, 0, None, None, None))(
+            part,
+            batch.center_bias[batch.folds],
+            fold_ids[batch.folds],
+            batch,
+            key,
+            rate,
         )
+        moved = {
+            name: jax.tree.map(
+                lambda all_folds, some: all_folds.at[batch.folds].set(some),
+                getattr(state, name),
+                getattr(part, name),
+            )
+            for name in ("params", "average", "moments", "steps")
+        }
+        return state.replace(**moved), value
 
     @jax.jit
     def validate(
         params: Params, mean: jax.Array, scale: jax.Array, batch: Batch
     ) -> jax.Array:
-        def one(params: Params, batch_fold: tuple[jax.Array, ...]) -> jax.Array:
-            return _log_likelihoods(model, params, *batch_fold, batch.log_pixels)
-
-        return jax.vmap(one)(
-            raw_params(params, mean, scale),
-            (batch.features, batch.counts, batch.center_bias),
-        )
+        params = {
+            "readout": fold_feature_scaling(params["readout"], mean, scale),
+            "finalizer": params["finalizer"],
+        }
+        return _log_likelihoods(model, params, batch, batch.center_bias[batch.folds])
 
     return train, validate

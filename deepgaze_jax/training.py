@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from deepgaze_jax.folds import Fold, check_disjoint, make_folds
 from deepgaze_jax.model import FixationModel, select_folds
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.train_step import (
+    Batch,
     FoldState,
     Optimiser,
     init_state,
@@ -260,7 +262,7 @@ def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | No
 def _folds(
     n_images: int, config: TrainConfig
 ) -> tuple[tuple[Fold, ...], tuple[int, ...]]:
-    """Return the folds to train and their numbers."""
+    """Return all folds and the numbers of those to train."""
     folds = make_folds(n_images, config.folds, config.n_folds)
     for fold in folds:
         if config.folds != "all":
@@ -268,7 +270,7 @@ def _folds(
     chosen = config.only_folds or tuple(range(len(folds)))
     if not set(chosen) <= set(range(len(folds))) or len(set(chosen)) < len(chosen):
         raise ConfigError(f"only_folds is {chosen}; the folds are 0..{len(folds) - 1}")
-    return tuple(folds[k] for k in chosen), chosen
+    return folds, chosen
 
 
 def _identity(
@@ -366,31 +368,30 @@ def _epoch(
     # Bits/fixation of each step, and of how many images, fold by fold.
     gains = np.zeros((n_steps, len(fold_ids)))
     n_images = np.zeros((n_steps, len(fold_ids)))
-    previous: tuple[int, jax.Array, np.ndarray] | None = None
+    pending: tuple[int, Batch, np.ndarray, jax.Array] | None = None
 
-    def settle(pending: tuple[int, jax.Array, np.ndarray]) -> None:
-        step, loss, baseline = pending
-        gains[step] = (-np.asarray(loss) - baseline) / math.log(2)
+    def settle(step: int, batch: Batch, baseline: np.ndarray, loss: jax.Array) -> None:
+        found = (-np.asarray(loss) - baseline) / math.log(2)
+        gains[step, batch.folds] = found
+        n_images[step, batch.folds] = batch.weights.sum()
         where = f"epoch {epoch + 1}, step {step + 1}"
         _require_finite("loss", gains[step], fold_ids, where, config)
-        seen = n_images[step] > 0
-        mean = float(gains[step][seen].mean()) if seen.any() else None
+        mean = float(found.mean())
         report(Progress("epoch", step, n_steps, epoch + 1, config.epochs, mean))
 
     key = jax.random.fold_in(jax.random.key(config.seed), epoch)
     batches = data.training_batches(config.batch_size, config.seed, epoch)
-    for step, (batch, baseline) in enumerate(batches):
+    for step, batch, baseline in batches:
         rate = config.rate(epoch * n_steps + step, config.epochs * n_steps)
         step_key = jax.random.fold_in(key, step)
-        n_images[step] = batch.weights.sum(axis=1)
         state, loss = train_step(state, batch, ids, step_key, np.float32(rate))
         # One step behind, so that the next is under way while this one is read.
-        if previous is not None:
-            settle(previous)
-        previous = (step, loss, baseline)
-    settle(previous)
+        if pending is not None:
+            settle(*pending)
+        pending = (step, batch, baseline, loss)
+    settle(*pending)
     trained = time.monotonic()
-    scores = _validate(state, data, validate_step)
+    scores = _validate(state, data, validate_step, config.batch_size)
     # Before anything is kept: the last step's parameters have not met a loss yet.
     where = f"epoch {epoch + 1}, after step {n_steps}"
     total = sum(
@@ -446,7 +447,7 @@ def _mean_or_none(scores: np.ndarray | None) -> float | None:
 
 
 def _validate(
-    state: FoldState, data: TrainingData, step: Callable[..., Any]
+    state: FoldState, data: TrainingData, step: Callable[..., Any], batch_size: int
 ) -> np.ndarray | None:
     """Return the validation score of each fold, None where there is no such part.
 
@@ -455,12 +456,14 @@ def _validate(
     """
     n_folds = len(data.folds)
     total, count = np.zeros(n_folds), np.zeros(n_folds)
-    fold = np.arange(n_folds)[:, None]
-    for batch, images in data.validation_batches():
-        nats = np.asarray(step(state.average, state.mean, state.scale, batch))
-        gain = (nats - data.baseline[fold, images]) / math.log(2)
-        total += (gain * batch.weights).sum(axis=1)
-        count += batch.weights.sum(axis=1)
+    parts = (state.average, state.mean, state.scale)
+    by_fold = [jax.tree.map(operator.itemgetter(k), parts) for k in range(n_folds)]
+    for batch, images in data.validation_batches(batch_size):
+        k = int(batch.folds)
+        nats = np.asarray(step(*by_fold[k], batch))
+        gain = (nats - data.baseline[k, images]) / math.log(2)
+        total[k] += (gain * batch.weights).sum()
+        count[k] += batch.weights.sum()
     return total / count if count.all() else None
 
 

@@ -1,11 +1,14 @@
 """What training reads: features, fixation counts and center biases, batch by batch.
 
-Images of one size form a group and share one compiled step. The order of images is
+Images of one size form a group and share one compiled step; a batch holds images of
+one group that the same folds train on. The order of images is
 drawn from the seed and the epoch alone, so a run that goes on after a stop sees
 exactly the batches that it would have seen.
 """
 
+import collections
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,6 +30,9 @@ __all__ = ["Group", "TrainingData", "prepare"]
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
 _SMALLEST_STD = 1e-3
 
+#: Threads that copy features from the cache; copying leaves the interpreter free.
+_READERS = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
@@ -44,6 +50,40 @@ class Group:
     center_bias: np.ndarray
     log_pixels: np.ndarray
 
+    def batch(
+        self,
+        folds: np.ndarray,
+        positions: np.ndarray,
+        weights: np.ndarray,
+        features: jax.Array,
+    ) -> Batch:
+        """Return a batch of the images at some positions of the group."""
+        return Batch(
+            folds=folds,
+            features=features,
+            counts=self.counts[positions],
+            weights=weights,
+            center_bias=self.center_bias,
+            log_pixels=self.log_pixels,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Images of a group that the same folds train on.
+
+    Attributes:
+        group: the group.
+        folds: positions of those folds among the trained ones.
+        images: positions in the group.
+        largest: number of images in the group's largest part.
+    """
+
+    group: Group
+    folds: np.ndarray
+    images: np.ndarray
+    largest: int
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
@@ -53,6 +93,8 @@ class TrainingData:
         cache: features of all images.
         taps: channel order of the features.
         folds: the F folds that are trained.
+        fold_ids: their numbers among all folds.
+        member: bool [all folds, n_images], true where a fold trains on an image.
         groups: images with fixations, by size.
         center_biases: float32 [F + 1, 75, 100]; fold by fold, then of all images.
         baseline: float64 [F, n_images], mean log density (nats per pixel) of the
@@ -62,13 +104,11 @@ class TrainingData:
     cache: FeatureCache
     taps: tuple[str, ...]
     folds: tuple[Fold, ...]
+    fold_ids: tuple[int, ...]
+    member: np.ndarray
     groups: tuple[Group, ...]
     center_biases: np.ndarray
     baseline: np.ndarray
-
-    def n_steps(self, batch_size: int) -> int:
-        """Return the number of training steps of an epoch."""
-        return sum(len(_cut(group.images, batch_size)) for group in self.groups)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every channel on each training part.
@@ -85,8 +125,8 @@ class TrainingData:
             return jnp.stack([flat.mean(axis=1), jnp.square(flat).mean(axis=1)])
 
         for group in self.groups:
-            parts = _cut(np.arange(len(group.images)), 8)
-            for images, features in self._read_ahead([group.images[p] for p in parts]):
+            parts = _cut(group.images, 8)
+            for images, features in zip(parts, self._read_ahead(parts), strict=True):
                 found = np.asarray(image_moments(features), np.float64)
                 if not sums.shape[-1]:
                     sums = np.zeros((2, n_images, found.shape[-1]))
@@ -100,117 +140,122 @@ class TrainingData:
             stds.append(np.maximum(std, _SMALLEST_STD * std.mean()))
         return np.float32(means), np.float32(stds)
 
+    @functools.cached_property
+    def _parts(self) -> tuple["_Part", ...]:
+        """Images that have their size in common and the folds that train on them."""
+        parts = []
+        for group in self.groups:
+            signatures, part_of = np.unique(
+                self.member[:, group.images], axis=1, return_inverse=True
+            )
+            positions = [
+                np.flatnonzero(part_of.reshape(-1) == part)
+                for part in range(signatures.shape[1])
+            ]
+            largest = max(len(images) for images in positions)
+            for signature, images in zip(signatures.T, positions, strict=True):
+                trained = np.flatnonzero(signature[list(self.fold_ids)])
+                if signature.any():
+                    parts.append(_Part(group, trained, images, largest))
+        return tuple(parts)
+
+    def n_steps(self, batch_size: int) -> int:
+        """Return the number of steps of an epoch, of all folds of the data set."""
+        return sum(len(_cut(part.images, batch_size)) for part in self._parts)
+
     def training_batches(
         self, batch_size: int, seed: int, epoch: int
-    ) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Yield the batches of an epoch, each with its baseline.
+    ) -> Iterator[tuple[int, Batch, np.ndarray]]:
+        """Yield the batches of an epoch, each with its number and its baseline.
 
-        All folds get the same images; the weights say which of them train on each.
-        Every image is among them, whichever folds are trained: a fold sees the same
-        batches alone and among others.
+        The images of a batch are trained on by the same folds, so no fold computes
+        anything for an image that it does not learn from. The order is drawn for all
+        folds of the data set, whichever are trained: a fold sees the same batches
+        alone and among others, and steps that no trained fold takes are left out.
 
         Args:
-            batch_size: images of a batch; the last one of a group may be smaller.
+            batch_size: images of a batch; smaller batches are filled up, so that the
+                step of a group is compiled once.
             seed: of the order.
             epoch: number of the epoch, which changes the order.
 
         Yields:
-            The batch, and for each fold the mean baseline of its images, [F].
+            The step's number, its batch, and for each fold in `batch.folds` the mean
+            baseline of its images.
         """
         rng = np.random.default_rng([seed, epoch])
         pieces = []
-        for group in self.groups:
-            order = rng.permutation(len(group.images))
-            pieces += [(group, part) for part in _cut(order, batch_size)]
-        pieces = [pieces[i] for i in rng.permutation(len(pieces))]
-        member = np.zeros((len(self.folds), self.baseline.shape[1]), np.float32)
-        for k, fold in enumerate(self.folds):
-            member[k, fold.train] = 1
-        images = [group.images[part] for group, part in pieces]
-        for (group, part), (index, features) in zip(
-            pieces, self._read_ahead(images), strict=True
+        for part in self._parts:
+            order = rng.permutation(part.images)
+            pieces += [(part, piece) for piece in _cut(order, batch_size)]
+        taken = [
+            (step, *pieces[i])
+            for step, i in enumerate(rng.permutation(len(pieces)))
+            if len(pieces[i][0].folds)
+        ]
+        batches = [
+            _fill(piece, min(batch_size, part.largest)) for _, part, piece in taken
+        ]
+        read = [
+            part.group.images[images]
+            for (_, part, _), (images, _) in zip(taken, batches, strict=True)
+        ]
+        for (step, part, _), (images, weights), features in zip(
+            taken, batches, self._read_ahead(read), strict=True
         ):
-            weights = member[:, index]
-            total = (weights * self.baseline[:, index]).sum(axis=1)
-            yield (
-                Batch(
-                    features=features,
-                    counts=group.counts[part],
-                    weights=weights,
-                    center_bias=group.center_bias,
-                    log_pixels=group.log_pixels,
-                ),
-                total / np.maximum(weights.sum(axis=1), 1),
-            )
+            batch = part.group.batch(part.folds, images, weights, features)
+            baseline = self.baseline[np.ix_(part.folds, part.group.images[images])]
+            yield step, batch, (baseline * weights).sum(axis=1) / weights.sum()
 
-    def validation_batches(
-        self, images_per_fold: int = 2
-    ) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Yield batches in which every fold gets images of its own validation part.
+    def validation_batches(self, batch_size: int) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yield the validation parts, fold by fold.
 
         Yields:
-            A batch whose features `[F, B, h, w, C]`, counts and weights `[F, B]` have
-            a leading fold axis, and the image indices [F, B]; weight 0 is padding.
+            A batch of images of one fold, whose position is `batch.folds`, and the
+            image indices [B]; weight 0 is padding.
         """
-        for group in self.groups:
-            position = np.full(self.baseline.shape[1], -1)
-            position[group.images] = np.arange(len(group.images))
-            own = [fold.validation for fold in self.folds]
-            own = [part[position[part] >= 0] for part in own]
-            longest = max(len(part) for part in own)
-            if not longest:
-                continue
-            length = -(-longest // images_per_fold) * images_per_fold
-            index = np.full((len(own), length), group.images[0])
-            weights = np.zeros((len(own), length), np.float32)
-            for k, part in enumerate(own):
-                index[k, : len(part)] = part
-                weights[k, : len(part)] = 1
-            cuts = [
-                slice(i, i + images_per_fold) for i in range(0, length, images_per_fold)
-            ]
-            parts = [index[:, cut].reshape(-1) for cut in cuts]
-            for cut, (flat, features) in zip(
-                cuts, self._read_ahead(parts), strict=True
-            ):
-                fold_shape = (len(own), images_per_fold)
-                batch = Batch(
-                    features=features.reshape(*fold_shape, *features.shape[1:]),
-                    counts=group.counts[position[flat]].reshape(
-                        *fold_shape, *group.counts.shape[1:]
-                    ),
-                    weights=weights[:, cut],
-                    center_bias=group.center_bias,
-                    log_pixels=group.log_pixels,
-                )
-                yield batch, index[:, cut]
+        pieces = []
+        for k, fold in enumerate(self.folds):
+            for group in self.groups:
+                own = np.flatnonzero(np.isin(group.images, fold.validation))
+                size = min(batch_size, len(own))
+                pieces += [(k, group, *_fill(p, size)) for p in _cut(own, batch_size)]
+        parts = [group.images[images] for _, group, images, _ in pieces]
+        for (k, group, images, weights), features in zip(
+            pieces, self._read_ahead(parts), strict=True
+        ):
+            yield (
+                group.batch(np.int32(k), images, weights, features),
+                group.images[images],
+            )
 
-    def _read_ahead(
-        self, parts: Sequence[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, jax.Array]]:
-        """Yield images and their features; the next part is read meanwhile.
+    def _read_ahead(self, parts: Sequence[np.ndarray]) -> Iterator[jax.Array]:
+        """Yield the features of some images each; the next part is read meanwhile.
 
         Aligned host buffers are used in turn, because the CPU backend takes aligned
         memory as it is: no copy, no page faults. The consumer must have finished with
         a part by the time it asks for the second one after it.
         """
-        if not parts:
-            return
         buffers: dict[tuple[int, ...], list[np.ndarray]] = {}
 
         def read(turn: int) -> np.ndarray:
             shape = self.cache.shape(parts[turn], self.taps)
-            if shape not in buffers:
-                buffers[shape] = [_aligned(shape) for _ in range(3)]
-            return self.cache.read(parts[turn], self.taps, buffers[shape][turn % 3])
+            part = buffers[shape][turn % (_READERS + 2)]
+            return self.cache.read(parts[turn], self.taps, part)
 
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(read, 0)
-            for turn, images in enumerate(parts):
-                features = jax.device_put(ahead.result())
-                if turn + 1 < len(parts):
-                    ahead = pool.submit(read, turn + 1)
-                yield images, features
+        for images in parts:
+            shape = self.cache.shape(images, self.taps)
+            if shape not in buffers:
+                buffers[shape] = [_aligned(shape) for _ in range(_READERS + 2)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            ahead = collections.deque(
+                pool.submit(read, turn) for turn in range(min(_READERS, len(parts)))
+            )
+            for turn in range(len(parts)):
+                features = jax.device_put(ahead.popleft().result())
+                if turn + _READERS < len(parts):
+                    ahead.append(pool.submit(read, turn + _READERS))
+                yield features
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
@@ -226,12 +271,17 @@ def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
+def _fill(images: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images repeated up to `size`, and weights that are 0 for repetitions."""
+    return np.resize(images, size), np.float32(np.arange(size) < len(images))
+
+
 def prepare(
     dataset: FixationDataset,
     cache: FeatureCache,
     model: FixationModel,
-    folds: Sequence[Fold],
-    fold_ids: Sequence[int] | None = None,
+    all_folds: Sequence[Fold],
+    fold_ids: Sequence[int],
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -241,15 +291,16 @@ def prepare(
         dataset: images and fixations.
         cache: their features.
         model: the model, for its grid.
-        folds: folds to train.
-        fold_ids: their numbers, for messages; counted from 0 by default.
+        all_folds: folds of the data set.
+        fold_ids: numbers of those to train.
 
     Raises:
         DataError: no image has fixations, or a fold's parts have none.
     """
     fixations = dataset.fixations
     n_fixations = np.bincount(fixations.image, minlength=len(dataset))
-    for k, fold in zip(fold_ids or range(len(folds)), folds, strict=True):
+    folds = tuple(all_folds[k] for k in fold_ids)
+    for k, fold in zip(fold_ids, folds, strict=True):
         for part in ("train", "validation"):
             images = getattr(fold, part)
             if len(images) and not n_fixations[images].any():
@@ -276,7 +327,7 @@ def prepare(
         pixels = model.pixel_grid(height, width, (model_height, model_width))
         at_model = resample_log_density(center_biases[:-1], model_height, model_width)
         at_picture = resample_log_density(center_biases[:-1], height, width)
-        counts = np.zeros((len(images), *pixels.shape), np.int64)
+        counts = np.zeros((len(images), *pixels.shape), np.uint16)
         for row, image in enumerate(images):
             part = fixations.select(fixations.image == image)
             x, y = part.x.astype(int), part.y.astype(int)
@@ -294,10 +345,15 @@ def prepare(
         )
     if not groups:
         raise DataError(f"{dataset.name} has no fixations; there is nothing to train")
+    member = np.zeros((len(all_folds), len(dataset)), bool)
+    for k, fold in enumerate(all_folds):
+        member[k, fold.train] = True
     return TrainingData(
         cache=cache,
         taps=model.taps,
-        folds=tuple(folds),
+        folds=folds,
+        fold_ids=tuple(fold_ids),
+        member=member,
         groups=tuple(groups),
         center_biases=center_biases,
         baseline=baseline,
