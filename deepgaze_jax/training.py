@@ -1,16 +1,10 @@
 """Training: all folds of a data set as one program, on features computed once.
 
-A run is a folder: `config.json` (what was asked for), `log.jsonl` and `log.csv` (an
-epoch a line), `checkpoints/`, and at the end `model.safetensors`. Everything random
-follows from seed, epoch and step, so a run that was killed goes on bit by bit as if
-it had not been.
+Everything random follows from seed, epoch and step, so a run that was killed goes on
+bit by bit as if it had not been. What a run leaves in its folder: `runs.py`.
 """
 
-import csv
 import dataclasses
-import hashlib
-import io
-import json
 import math
 import operator
 import time
@@ -22,117 +16,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import deepgaze_jax
 from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
-from deepgaze_jax.datasets.features import (
-    CachePlan,
-    FeatureCache,
-    build_cache,
-    plan_cache,
-)
+from deepgaze_jax.datasets.features import build_cache, plan_cache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError, TrainingError
-from deepgaze_jax.files import write_text
 from deepgaze_jax.folds import Fold, check_disjoint, make_folds
-from deepgaze_jax.model import FixationModel, select_folds
-from deepgaze_jax.model_files import load_model, save_model
-from deepgaze_jax.train_step import (
-    Batch,
-    FoldState,
-    Optimiser,
-    init_state,
-    make_steps,
-    raw_params,
+from deepgaze_jax.model import select_folds
+from deepgaze_jax.runs import (
+    check_run,
+    claim_run,
+    export_run,
+    image_scales,
+    read_log,
+    run_identity,
+    save_run_model,
+    write_log,
 )
+from deepgaze_jax.train_config import TrainConfig
+from deepgaze_jax.train_step import Batch, FoldState, init_state, make_steps
 from deepgaze_jax.training_data import TrainingData, prepare
 
 __all__ = ["Progress", "TrainConfig", "export_run", "train"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What a run does; every field changes its result.
-
-    Attributes:
-        folds: images for training, validation and test, in tenths; "9/1" stops on
-            the test part as the paper does, "all" trains one model on everything.
-        n_folds: number of folds.
-        only_folds: train only these of them (numbers from 0); all by default.
-        taps: feature maps that the readout sees.
-        widths: output channels of the readout's layers.
-        input_scale: resize of every picture in front of the model.
-        pixels_per_dva: pixels per degree of visual angle of the pictures, where the
-            data set does not state it.
-        epochs: most epochs; the learning rate falls to zero over them.
-        patience: a fold stops after this many epochs without a better validation
-            score.
-        batch_size: images of a step.
-        learning_rate: highest learning rate of Adam.
-        warmup_steps: steps over which the learning rate rises to it.
-        weight_decay: decoupled weight decay on kernels.
-        feature_dropout: share of feature channels hidden in a step.
-        average_decay: of the running mean of the parameters, per step.
-        seed: of initialisation, order of images and dropout.
-        feature_dtype: type of the cached features; float16 halves the cache.
-    """
-
-    folds: Literal["8/1/1", "9/1", "all"] = "8/1/1"
-    n_folds: int = 10
-    only_folds: tuple[int, ...] | None = None
-    taps: tuple[str, ...] = FixationModel.taps
-    widths: tuple[int, ...] = FixationModel.widths
-    input_scale: float = 35 / 24
-    pixels_per_dva: float | None = None
-    epochs: int = 12
-    patience: int = 5
-    batch_size: int = 10
-    learning_rate: float = 3e-3
-    warmup_steps: int = 50
-    weight_decay: float = 0.0
-    feature_dropout: float = 0.5
-    average_decay: float = 0.98
-    seed: int = 0
-    feature_dtype: Literal["float32", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        """Refuse values that no run can have."""
-        positive = ("epochs", "patience", "batch_size", "input_scale", "learning_rate")
-        for name in (*positive, "pixels_per_dva"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"{name} is {value}; it must be > 0 and finite")
-        for name in ("weight_decay", "warmup_steps", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be >= 0")
-        for name in ("feature_dropout", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"{name} is {getattr(self, name)}; it must be in [0, 1)"
-                )
-        if not self.widths or self.widths[-1] != 1:
-            raise ConfigError(f"widths are {self.widths}; the last must be 1")
-
-    @property
-    def model(self) -> FixationModel:
-        """The model to train."""
-        return FixationModel(taps=tuple(self.taps), widths=tuple(self.widths))
-
-    @property
-    def optimiser(self) -> Optimiser:
-        """Settings of the optimiser."""
-        return Optimiser(
-            weight_decay=self.weight_decay,
-            feature_dropout=self.feature_dropout,
-            average_decay=self.average_decay,
-        )
-
-    def rate(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of a step: linear rise, then half a cosine to 0."""
-        rise = min(1.0, (step + 1) / max(self.warmup_steps, 1))
-        return (
-            self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / n_steps))
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,12 +106,12 @@ def train(
         model,
         features_card["source_sha256"],
         weights.cache_dir() / "features",
-        _image_scales(dataset, config),
+        image_scales(dataset, config),
         config.feature_dtype,
     )
     folds, fold_ids = _folds(len(dataset), config)
-    identity = _identity(config, plan, dataset)
-    _check_run(run, identity, resume)
+    identity = run_identity(config, plan, dataset)
+    check_run(run, identity, resume)
     size = f"feature cache: {plan.n_bytes / 1e9:.2f} GB in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
     cache = build_cache(
@@ -219,7 +124,7 @@ def train(
     )
     data = prepare(dataset, cache, model, folds, fold_ids)
     # Only now: a run that could not start leaves nothing to go on with.
-    _claim(run, identity)
+    claim_run(run, identity)
     with Checkpoints(run / "checkpoints") as checkpoints:
         state, log = _start(run, data, config, fold_ids, checkpoints)
         steps = make_steps(model, config.optimiser)
@@ -229,34 +134,9 @@ def train(
             )
             log.append(record)
             # The log first: a checkpoint must never be ahead of it.
-            _write_log(run, log)
+            write_log(run, log)
             checkpoints.save(len(log), {"state": state})
-    tensors = _tensors(state, data.center_biases)
-    card = _card(dataset, config, cache, data, state, features_card, fold_ids)
-    path = run / "model.safetensors"
-    save_model(path, tensors, card)
-    return path
-
-
-def _image_scales(dataset: FixationDataset, config: TrainConfig) -> np.ndarray:
-    """Return the resize factor of each picture in front of the model."""
-    scales = np.full(len(dataset), config.input_scale)
-    if dataset.pixels_per_dva is None:
-        return scales
-    return scales * _pixels_per_dva(dataset, config) / dataset.pixels_per_dva
-
-
-def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
-    """Return the pixels per degree that `input_scale` is meant for."""
-    if dataset.pixels_per_dva is None:
-        return config.pixels_per_dva
-    stated = float(np.median(dataset.pixels_per_dva))
-    if config.pixels_per_dva not in (None, stated):
-        raise ConfigError(
-            f"pixels_per_dva is {config.pixels_per_dva}, but images.csv states "
-            f"{stated}; leave the option out"
-        )
-    return stated
+    return save_run_model(run, dataset, config, data, state, features_card)
 
 
 def _folds(
@@ -271,58 +151,6 @@ def _folds(
     if not set(chosen) <= set(range(len(folds))) or len(set(chosen)) < len(chosen):
         raise ConfigError(f"only_folds is {chosen}; the folds are 0..{len(folds) - 1}")
     return folds, chosen
-
-
-def _identity(
-    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
-) -> dict[str, Any]:
-    """Return what makes a run this run and no other, as it is read from JSON."""
-    fixations = dataset.fixations
-    table = b"".join(
-        np.ascontiguousarray(getattr(fixations, name)).tobytes()
-        for name in ("image", "subject", "fixation_index", "x", "y")
-    )
-    identity = {
-        **dataclasses.asdict(config),
-        "data": {
-            "name": dataset.name,
-            "features": hashlib.sha256(plan.key.encode()).hexdigest(),
-            "fixations": hashlib.sha256(table).hexdigest(),
-        },
-    }
-    return json.loads(json.dumps(identity))
-
-
-def _check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
-    """Raise ConfigError where the folder holds a run that this one must not touch."""
-    path = run / "config.json"
-    if not path.exists() and not (run / "checkpoints").exists():
-        return
-    if not resume:
-        raise ConfigError(
-            f"{run} already holds a run; go on with --resume or choose another folder"
-        )
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path} is missing or damaged, so it is unknown what the run is; choose "
-            "another folder"
-        ) from error
-    different = [
-        f"{name} was {before.get(name)!r} and is {identity.get(name)!r}"
-        for name in sorted({*before, *identity})
-        if before.get(name) != identity.get(name)
-    ]
-    if different:
-        raise ConfigError(f"{run} is another run: {'; '.join(different)}")
-
-
-def _claim(run: Path, identity: dict[str, Any]) -> None:
-    """Write what the run is, unless that is already there."""
-    if not (run / "config.json").exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
 
 
 def _start(
@@ -341,14 +169,7 @@ def _start(
     shape = (len(fold_ids), config.model.channels)
     like = init_state(params, jnp.zeros(shape), jnp.ones(shape), config.optimiser)
     state = checkpoints.load({"state": like})["state"]
-    path = run / "log.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if len(lines) < checkpoints.latest:
-        raise ConfigError(
-            f"{path} has {len(lines)} lines, but the newest checkpoint is of epoch "
-            f"{checkpoints.latest}; restore the log or start a new run"
-        )
-    return state, [json.loads(line) for line in lines[: checkpoints.latest]]
+    return state, read_log(run, checkpoints.latest)
 
 
 def _epoch(
@@ -487,103 +308,3 @@ def _keep_best(
         best_epoch=best_epoch,
         active=state.active & (epoch - best_epoch < patience),
     )
-
-
-def _write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
-    """Write the log as JSON lines and, without the per-fold lists, as CSV."""
-    write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
-    columns = [name for name, value in log[0].items() if not isinstance(value, list)]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(log)
-    write_text(run / "log.csv", table.getvalue())
-
-
-def _tensors(state: FoldState, center_biases: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the tensors of a model file from the best parameters of each fold."""
-    params = raw_params(state.best, state.mean, state.scale)
-    leaves = jax.tree.leaves_with_path(params)
-    tensors = {
-        "/".join(key.key for key in path): np.asarray(leaf, np.float32)
-        for path, leaf in leaves
-    }
-    return {**tensors, "center_bias/log_density": np.float32(center_biases)}
-
-
-def _card(
-    dataset: FixationDataset,
-    config: TrainConfig,
-    cache: FeatureCache,
-    data: TrainingData,
-    state: FoldState,
-    features_card: dict[str, Any],
-    fold_ids: Sequence[int],
-) -> dict[str, Any]:
-    """Return what the model file says about itself."""
-    hashes = cache.rgb_sha256
-    return {
-        "name": "",
-        "network": config.model.network,
-        "family": features_card["family"],
-        "features_sha256": features_card["source_sha256"],
-        "model": dataclasses.asdict(config.model),
-        "input_scale": config.input_scale,
-        "pixels_per_dva": _pixels_per_dva(dataset, config),
-        "data": {
-            "name": dataset.name,
-            "n_images": len(dataset),
-            "n_subjects": len(dataset.subject_names),
-            "n_fixations": len(dataset.fixations),
-        },
-        "images": [
-            {"name": name, "rgb_sha256": value}
-            for name, value in zip(dataset.image_names, hashes, strict=True)
-        ],
-        # Positions in `images`.
-        "folds": [
-            {
-                "fold": int(k),
-                "train": fold.train.tolist(),
-                "validation": fold.validation.tolist(),
-                "test": fold.test.tolist(),
-            }
-            for k, fold in zip(fold_ids, data.folds, strict=True)
-        ],
-        "training": dataclasses.asdict(config),
-        "best_epoch": np.asarray(state.best_epoch).tolist(),
-        "scores": {
-            "validation_information_gain": _finite(state.best_score),
-        },
-        "code_version": deepgaze_jax.__version__,
-        "licence": "MIT",
-    }
-
-
-def _finite(values: jax.Array) -> list[float | None]:
-    """Return numbers for JSON, None where there is none."""
-    return [float(v) if np.isfinite(v) else None for v in np.asarray(values)]
-
-
-def export_run(
-    run_folder: str | Path,
-    path: str | Path,
-    evaluation: dict[str, Any] | None = None,
-) -> Path:
-    """Return the model file made from a finished run.
-
-    Args:
-        run_folder: folder of the run.
-        path: file to write, ending in `.safetensors`.
-        evaluation: summary of an evaluation for the card, see `evaluation.summarise`.
-
-    Raises:
-        WeightsError: the run has not finished.
-    """
-    path = Path(path)
-    tensors, card = load_model(Path(run_folder))
-    card["name"] = path.stem
-    if evaluation is not None:
-        card["scores"] = {**card["scores"], "evaluation": evaluation}
-    save_model(path, tensors, card)
-    return path

@@ -42,6 +42,8 @@ LEVELS = {
     "model_files": 3,
     "named_center_bias": 3,
     "parallel": 3,
+    "runs": 3,
+    "train_config": 3,
     "train_step": 3,
     "training_data": 3,
     "weight_sources": 3,

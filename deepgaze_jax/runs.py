@@ -1,0 +1,243 @@
+"""A training run as a folder: what it is, its log, and the model that it gives.
+
+A run holds `config.json` (what was asked for), `log.jsonl` and `log.csv` (an epoch a
+line), `checkpoints/`, and at the end `model.safetensors`.
+"""
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import deepgaze_jax
+from deepgaze_jax.datasets.features import CachePlan
+from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.files import write_text
+from deepgaze_jax.model_files import load_model, save_model
+from deepgaze_jax.train_config import TrainConfig
+from deepgaze_jax.train_step import FoldState, raw_params
+from deepgaze_jax.training_data import TrainingData
+
+__all__ = [
+    "check_run",
+    "claim_run",
+    "export_run",
+    "image_scales",
+    "read_log",
+    "run_identity",
+    "save_run_model",
+    "write_log",
+]
+
+
+def image_scales(dataset: FixationDataset, config: TrainConfig) -> np.ndarray:
+    """Return the resize factor of each picture in front of the model, [n_images]."""
+    scales = np.full(len(dataset), config.input_scale)
+    if dataset.pixels_per_dva is None:
+        return scales
+    return scales * _pixels_per_dva(dataset, config) / dataset.pixels_per_dva
+
+
+def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
+    """Return the pixels per degree that `input_scale` is meant for."""
+    if dataset.pixels_per_dva is None:
+        return config.pixels_per_dva
+    stated = float(np.median(dataset.pixels_per_dva))
+    if config.pixels_per_dva not in (None, stated):
+        raise ConfigError(
+            f"pixels_per_dva is {config.pixels_per_dva}, but images.csv states "
+            f"{stated}; leave the option out"
+        )
+    return stated
+
+
+def run_identity(
+    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
+) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it is read from JSON."""
+    fixations = dataset.fixations
+    table = b"".join(
+        np.ascontiguousarray(getattr(fixations, name)).tobytes()
+        for name in ("image", "subject", "fixation_index", "x", "y")
+    )
+    identity = {
+        **dataclasses.asdict(config),
+        "data": {
+            "name": dataset.name,
+            "features": hashlib.sha256(plan.key.encode()).hexdigest(),
+            "fixations": hashlib.sha256(table).hexdigest(),
+        },
+    }
+    return json.loads(json.dumps(identity))
+
+
+def check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
+    """Raise ConfigError where the folder holds a run that this one must not touch."""
+    path = run / "config.json"
+    if not path.exists() and not (run / "checkpoints").exists():
+        return
+    if not resume:
+        raise ConfigError(
+            f"{run} already holds a run; go on with --resume or choose another folder"
+        )
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is missing or damaged, so it is unknown what the run is; choose "
+            "another folder"
+        ) from error
+    different = [
+        f"{name} was {before.get(name)!r} and is {identity.get(name)!r}"
+        for name in sorted({*before, *identity})
+        if before.get(name) != identity.get(name)
+    ]
+    if different:
+        raise ConfigError(f"{run} is another run: {'; '.join(different)}")
+
+
+def claim_run(run: Path, identity: dict[str, Any]) -> None:
+    """Write what the run is, unless that is already there."""
+    if not (run / "config.json").exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
+
+
+def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
+    """Write the log as JSON lines and, without the per-fold lists, as CSV."""
+    write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    columns = [name for name, value in log[0].items() if not isinstance(value, list)]
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(log)
+    write_text(run / "log.csv", table.getvalue())
+
+
+def read_log(run: Path, n_epochs: int) -> list[dict[str, Any]]:
+    """Return the first epochs of a run's log.
+
+    Raises:
+        ConfigError: it is shorter than that.
+    """
+    path = run / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if len(lines) < n_epochs:
+        raise ConfigError(
+            f"{path} has {len(lines)} lines, but the newest checkpoint is of epoch "
+            f"{n_epochs}; restore the log or start a new run"
+        )
+    return [json.loads(line) for line in lines[:n_epochs]]
+
+
+def save_run_model(
+    run: Path,
+    dataset: FixationDataset,
+    config: TrainConfig,
+    data: TrainingData,
+    state: FoldState,
+    features_card: dict[str, Any],
+) -> Path:
+    """Return the model file of a finished run, `run/model.safetensors`.
+
+    Args:
+        run: folder of the run.
+        dataset: what it was trained on.
+        config: of the run.
+        data: the same data, prepared.
+        state: the last state, which holds the best parameters of each fold.
+        features_card: of the feature network's weights.
+    """
+    params = raw_params(state.best, state.mean, state.scale)
+    tensors = {
+        "/".join(key.key for key in path): np.asarray(leaf, np.float32)
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+    tensors["center_bias/log_density"] = np.float32(data.center_biases)
+    path = run / "model.safetensors"
+    save_model(path, tensors, _card(dataset, config, data, state, features_card))
+    return path
+
+
+def _card(
+    dataset: FixationDataset,
+    config: TrainConfig,
+    data: TrainingData,
+    state: FoldState,
+    features_card: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what the model file says about itself."""
+    hashes = data.cache.rgb_sha256
+    return {
+        "name": "",
+        "network": config.model.network,
+        "family": features_card["family"],
+        "features_sha256": features_card["source_sha256"],
+        "model": dataclasses.asdict(config.model),
+        "input_scale": config.input_scale,
+        "pixels_per_dva": _pixels_per_dva(dataset, config),
+        "data": {
+            "name": dataset.name,
+            "n_images": len(dataset),
+            "n_subjects": len(dataset.subject_names),
+            "n_fixations": len(dataset.fixations),
+        },
+        "images": [
+            {"name": name, "rgb_sha256": value}
+            for name, value in zip(dataset.image_names, hashes, strict=True)
+        ],
+        # Positions in `images`.
+        "folds": [
+            {
+                "fold": int(k),
+                "train": fold.train.tolist(),
+                "validation": fold.validation.tolist(),
+                "test": fold.test.tolist(),
+            }
+            for k, fold in zip(data.fold_ids, data.folds, strict=True)
+        ],
+        "training": dataclasses.asdict(config),
+        "best_epoch": np.asarray(state.best_epoch).tolist(),
+        "scores": {
+            "validation_information_gain": _finite(state.best_score),
+        },
+        "code_version": deepgaze_jax.__version__,
+        "licence": "MIT",
+    }
+
+
+def _finite(values: jax.Array) -> list[float | None]:
+    """Return numbers for JSON, None where there is none."""
+    return [float(v) if np.isfinite(v) else None for v in np.asarray(values)]
+
+
+def export_run(
+    run_folder: str | Path,
+    path: str | Path,
+    evaluation: dict[str, Any] | None = None,
+) -> Path:
+    """Return the model file made from a finished run.
+
+    Args:
+        run_folder: folder of the run.
+        path: file to write, ending in `.safetensors`.
+        evaluation: summary of an evaluation for the card, see `evaluation.summarise`.
+
+    Raises:
+        WeightsError: the run has not finished.
+    """
+    path = Path(path)
+    tensors, card = load_model(Path(run_folder))
+    card["name"] = path.stem
+    if evaluation is not None:
+        card["scores"] = {**card["scores"], "evaluation": evaluation}
+    save_model(path, tensors, card)
+    return path
