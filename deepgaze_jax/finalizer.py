@@ -6,6 +6,7 @@ weighted by how many pixels read each of them: `PixelGrid` holds those numbers.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -16,9 +17,10 @@ from jax.scipy.special import logsumexp
 
 from deepgaze_jax.ops import blur_matrix, nearest_index, pooled_size
 
-__all__ = ["Finalizer", "PixelGrid", "mean_log_density", "pixel_grid"]
+__all__ = ["Finalizer", "PixelGrid", "pixel_grid"]
 
-Shape = tuple[int, int]
+#: Float32 products of accelerators are reduced precision unless asked otherwise.
+_EXACT = lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,42 +105,11 @@ class Finalizer(nn.Module):
     blur_radius: int = 20
     sigma_grid_px: float = 5.0
 
-    @nn.compact
-    def log_weights(
-        self, readout_map: jax.Array, center_bias: jax.Array | None, shape: Shape
-    ) -> jax.Array:
-        """Return the log density on the readout grid before it is normalised.
-
-        Args:
-            readout_map: `*batch h w`.
-            center_bias: natural-log density pooled to the grid, broadcastable to
-                `*batch rows columns`; None leaves the center bias out.
-            shape: rows and columns of the grid.
-
-        Returns:
-            `*batch rows columns`.
-        """
+    def setup(self) -> None:
+        """Declare the two learned numbers."""
         start = nn.initializers.constant
-        sigma = self.param("sigma_grid_px", start(self.sigma_grid_px), ())
-        weight = self.param("center_bias_weight", start(1.0), ())
-        height, width = readout_map.shape[-2:]
-        rows, columns = shape
-        # Repeating cells and blurring them is one small matrix an axis: the repeated
-        # map itself is never made.
-        by = _blur_of_upsampled(rows, height, self.upscale, sigma, self.blur_radius)
-        bx = _blur_of_upsampled(columns, width, self.upscale, sigma, self.blur_radius)
-        # The blur keeps constants and the normalisation removes them, so the map's
-        # level is free: near zero the products round least.
-        level = readout_map.mean(axis=(-2, -1), keepdims=True)
-        readout_map = readout_map - lax.stop_gradient(level)
-        precision = lax.Precision.HIGHEST
-        x = jnp.einsum("...ij,xj->...ix", readout_map, bx, precision=precision)
-        # One product per map, in the layout of the result: no transposes.
-        by = jnp.broadcast_to(by, (*x.shape[:-2], *by.shape))
-        x = jnp.matmul(by, x, precision=precision)
-        if center_bias is None:
-            return x
-        return x + _expand_to(weight * center_bias, x.ndim)
+        self.sigma = self.param("sigma_grid_px", start(self.sigma_grid_px), ())
+        self.weight = self.param("center_bias_weight", start(1.0), ())
 
     def __call__(
         self,
@@ -150,60 +121,141 @@ class Finalizer(nn.Module):
 
         Args:
             readout_map: `*batch h w`.
-            center_bias: see `log_weights`.
+            center_bias: natural-log density pooled to the grid, broadcastable to
+                `*batch rows columns`; None leaves the center bias out.
             log_pixels: [rows, columns], log of the pixels that read each cell.
 
         Returns:
             `*batch rows columns`; the sum of pixels * exp(value) is one.
         """
-        x = self.log_weights(readout_map, center_bias, log_pixels.shape)
+        by, bx = self._blurs(readout_map.shape[-2:], log_pixels.shape)
+        x = jnp.einsum("...ij,xj->...ix", _level(readout_map), bx, precision=_EXACT)
+        x = jnp.einsum("yi,...ix->...yx", by, x, precision=_EXACT)
+        if center_bias is not None:
+            x = x + _expand_to(self.weight * center_bias, x.ndim)
         return x - logsumexp(
             x + _expand_to(log_pixels, x.ndim), axis=(-2, -1), keepdims=True
         )
 
+    def mean_log_density(
+        self,
+        readout_map: jax.Array,
+        center_bias: jax.Array,
+        log_pixels: jax.Array,
+        counts: jax.Array,
+    ) -> jax.Array:
+        """Return the mean log density at the fixations of each image, for training.
+
+        Equals the density of `__call__` times the counts, summed and divided by the
+        number of fixations.
+
+        Args:
+            readout_map: [B, h, w].
+            center_bias: [rows, columns], natural-log density pooled to the grid.
+            log_pixels: [rows, columns], log of the pixels that read each cell.
+            counts: [B, rows, columns], fixations in each cell, any number type.
+
+        Returns:
+            [B], nats per fixation.
+        """
+        by, bx = self._blurs(readout_map.shape[-2:], log_pixels.shape)
+        return _mean_log_densities(
+            _level(readout_map), by, bx, self.weight, center_bias, log_pixels, counts
+        )
+
+    def _blurs(
+        self, map_shape: tuple[int, ...], grid_shape: tuple[int, ...]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the matrices that enlarge a map to the grid and blur it."""
+        # Repeating cells and blurring them is one small matrix an axis: the repeated
+        # map itself is never made.
+        by, bx = (
+            _blur_of_upsampled(cells, size, self.upscale, self.sigma, self.blur_radius)
+            for cells, size in zip(grid_shape, map_shape, strict=True)
+        )
+        return by, bx
+
+
+def _level(readout_map: jax.Array) -> jax.Array:
+    """Return maps around zero, where the products of the blur round least.
+
+    The blur keeps constants and the normalisation removes them: a map's level is free.
+    """
+    level = readout_map.mean(axis=(-2, -1), keepdims=True)
+    return readout_map - lax.stop_gradient(level)
+
+
+def _one_mean_log_density(
+    readout_map: jax.Array,
+    by: jax.Array,
+    bx: jax.Array,
+    weight: jax.Array,
+    center_bias: jax.Array,
+    log_pixels: jax.Array,
+    counts: jax.Array,
+    gradients: bool,
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Return the value for one image, [], and its gradients by the first four."""
+    multiply = functools.partial(jnp.matmul, precision=_EXACT)
+    half = multiply(readout_map, bx.T)
+    x = multiply(by, half) + weight * center_bias
+    number = counts.astype(x.dtype)
+    total = jnp.maximum(number.sum(), 1)
+    normaliser = logsumexp(x + log_pixels)
+    value = (number * x).sum() / total - normaliser
+    if not gradients:
+        return value, ()
+    # What was observed minus what was expected.
+    by_x = number / total - jnp.exp(x + log_pixels - normaliser)
+    by_half = multiply(by.T, by_x)
+    return value, (
+        multiply(by_half, bx),
+        multiply(by_x, half.T),
+        multiply(by_half.T, readout_map),
+        (by_x * center_bias).sum(),
+    )
+
+
+def _over_images(gradients: bool, *arguments: jax.Array) -> tuple[jax.Array, ...]:
+    """Return values, and gradients where wanted, of all images one after another."""
+    readout_map, by, bx, weight, center_bias, log_pixels, counts = arguments
+
+    def one(image: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        own_map, own_counts = image
+        return _one_mean_log_density(
+            own_map, by, bx, weight, center_bias, log_pixels, own_counts, gradients
+        )
+
+    return lax.map(one, (readout_map, counts))
+
 
 @jax.custom_vjp
-def mean_log_density(
-    log_weights: jax.Array, counts: jax.Array, log_pixels: jax.Array
-) -> jax.Array:
-    """Return the mean log density at fixations, of densities not yet normalised.
+def _mean_log_densities(*arguments: jax.Array) -> jax.Array:
+    """Return the mean log density at the fixations of each image, [B].
 
-    The same as normalising, multiplying by the counts and dividing by their sum, in
-    fewer passes over memory, forwards and backwards.
-
-    Args:
-        log_weights: [B, rows, columns], from `Finalizer.log_weights`.
-        counts: [B, rows, columns], fixations in each cell, any number type.
-        log_pixels: [rows, columns], log of the pixels that read each cell.
-
-    Returns:
-        [B], nats per fixation; 0 minus the normaliser where there are no fixations.
+    Image after image, so that everything of an image stays in the processor's cache.
+    The gradient is made on the way: what is kept for it is then a few small matrices
+    an image, where automatic differentiation keeps several grids.
     """
-    return _mean_log_density(log_weights, counts, log_pixels)[0]
+    return _over_images(False, *arguments)[0]
 
 
-def _mean_log_density(
-    log_weights: jax.Array, counts: jax.Array, log_pixels: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """Return the value of `mean_log_density` and what its gradient needs."""
-    number = counts.astype(log_weights.dtype)
-    total = jnp.maximum(number.sum(axis=(-2, -1)), 1)
-    normaliser = logsumexp(log_weights + log_pixels[None], axis=(-2, -1))
-    value = (number * log_weights).sum(axis=(-2, -1)) / total - normaliser
-    return value, (log_weights, counts, total, log_pixels, normaliser)
+def _forward(*arguments: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    return _over_images(True, *arguments)
 
 
-def _mean_log_density_gradient(
+def _backward(
     kept: tuple[jax.Array, ...], by_value: jax.Array
-) -> tuple[jax.Array, None, None]:
-    """Return the gradient: what was observed minus what was expected."""
-    log_weights, counts, total, log_pixels, normaliser = kept
-    observed = counts.astype(log_weights.dtype) * (by_value / total)[:, None, None]
-    share = jnp.exp(log_weights + log_pixels[None] - normaliser[:, None, None])
-    return observed - share * by_value[:, None, None], None, None
+) -> tuple[jax.Array | None, ...]:
+    maps, by, bx, weight = kept
+    sums = [
+        jnp.tensordot(by_value, one, axes=1, precision=_EXACT)
+        for one in (by, bx, weight)
+    ]
+    return by_value[:, None, None] * maps, *sums, None, None, None
 
 
-mean_log_density.defvjp(_mean_log_density, _mean_log_density_gradient)
+_mean_log_densities.defvjp(_forward, _backward)
 
 
 def _expand_to(x: jax.Array, ndim: int) -> jax.Array:

@@ -45,10 +45,10 @@ class TrainConfig:
     widths: tuple[int, ...] = FixationModel.widths
     input_scale: float = 35 / 24
     pixels_per_dva: float | None = None
-    epochs: int = 12
-    patience: int = 5
+    epochs: int = 20
+    patience: int = 8
     batch_size: int = 10
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     warmup_steps: int = 50
     weight_decay: float = 0.0
     feature_dropout: float = 0.5

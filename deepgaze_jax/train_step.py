@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deepgaze_jax.finalizer import mean_log_density
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.readout import fold_feature_scaling
 
@@ -148,14 +147,14 @@ def _log_likelihoods(
 ) -> jax.Array:
     """Return the mean log-likelihood of each image's fixations under one fold, [B]."""
     readout_map = model.readout.apply({"params": params["readout"]}, batch.features)
-    log_weights = model.finalizer.apply(
+    return model.finalizer.apply(
         {"params": params["finalizer"]},
         readout_map,
-        center_bias[None],
-        batch.log_pixels.shape,
-        method="log_weights",
+        center_bias,
+        batch.log_pixels,
+        batch.counts,
+        method="mean_log_density",
     )
-    return mean_log_density(log_weights, batch.counts, batch.log_pixels)
 
 
 def make_steps(
