@@ -610,6 +610,7 @@ train(read_folder(data), tiny.config(), run, resume=True, progress=progress)
 """
 
 
+@pytest.mark.slow
 def test_killed_run_ends_as_if_it_had_not_been(
     reference, dataset, tiny_weights, tmp_path
 ):
