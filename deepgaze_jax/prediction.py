@@ -45,7 +45,8 @@ def load_pretrained(name_or_path: str | Path = "deepgaze2") -> Predictor:
             f"{len(center_biases) - 1}; the two do not belong together: export it again"
         )
     return Predictor(
-        name=path.stem if path.stem in MODELS else str(name_or_path),
+        # Not the whole path: results that name it may be published.
+        name=path.stem if path.stem in MODELS else Path(name_or_path).name,
         model=model_of_card(card, params["readout"], path),
         params=params,
         center_biases=center_biases,

@@ -238,6 +238,8 @@ def export_run(
     tensors, card = load_model(Path(run_folder))
     card["name"] = path.stem
     if evaluation is not None:
-        card["scores"] = {**card["scores"], "evaluation": evaluation}
+        # Without its name for the model, which is this one.
+        kept = {name: value for name, value in evaluation.items() if name != "model"}
+        card["scores"] = {**card["scores"], "evaluation": kept}
     save_model(path, tensors, card)
     return path

@@ -76,6 +76,8 @@ def main() -> None:
     train(dataset, CONFIG, arguments.run, resume=True, progress=tell)
     predictor = load_pretrained(arguments.run)
     scores, summary = evaluate(predictor, dataset, cache=find_cache(predictor, dataset))
+    # The run's file is not kept; the released one holds the same parameters.
+    summary["model"] = {"name": NAME}
     write_table(ROOT / "experiments/results/osie_deepgaze2.csv", scores, summary)
     released = ROOT / f"deepgaze_jax/pretrained/{NAME}.safetensors"
     export_run(arguments.run, released, summary)
