@@ -40,7 +40,7 @@ def prepared(folder, tiny_weights, cache_folder, model=SHALLOW, folds=None):
     plan = plan_cache(dataset, model, "w", cache_folder, scales)
     cache = build_cache(plan, dataset, model, tiny_weights[1])
     folds = folds or make_folds(len(dataset), n_folds=N_FOLDS)
-    return dataset, prepare(dataset, cache, model, folds)
+    return dataset, prepare(dataset, cache, model, folds, range(len(folds)))
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +51,11 @@ def one(tiny_folders, tiny_weights, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(one):
-    """A batch in which every fold has images."""
+    """A whole batch, as if all folds trained on its images."""
     return next(
-        pair
-        for epoch in range(20)
-        for pair in one[1].training_batches(4, 0, epoch)
-        if pair[0].weights.any(axis=1).all()
+        batch.replace(folds=np.arange(N_FOLDS))
+        for _, batch, _ in one[1].training_batches(4, 0, 0)
+        if batch.weights.all()
     )
 
 
@@ -136,7 +135,7 @@ def test_loss_is_the_oracles(tiny_weights, tmp_path):
     assert np.abs(table - all_expected(oracle_features)).max() < 5e-5
     train, validate = steps_of(model, PLAIN)
     seen = []
-    for batch, _ in data.training_batches(4, 0, 0):
+    for _, batch, _ in data.training_batches(4, 0, 0):
         images = images_of(data, batch)
         _, loss = train(
             jax.tree.map(jnp.array, state),
@@ -145,20 +144,22 @@ def test_loss_is_the_oracles(tiny_weights, tmp_path):
             jax.random.key(0),
             np.float32(0.1),
         )
-        for k, fold in enumerate(folds):
-            members = np.intersect1d(images, fold.train)
-            np.testing.assert_allclose(
-                loss[k], -table[k, members].mean(), rtol=0, atol=1e-5
-            )
-        seen += list(images)
-    assert sorted(seen) == [0, 1, 2, 3]
+        assert len(loss) == len(batch.folds) > 0
+        for value, k in zip(loss, batch.folds, strict=True):
+            assert np.isin(images, folds[k].train).all()
+            expected_loss = -table[k, images].mean()
+            np.testing.assert_allclose(value, expected_loss, rtol=0, atol=1e-5)
+            seen += [(int(k), image) for image in images]
+    assert sorted(seen) == [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
     seen = []
-    for batch, index in data.validation_batches():
-        found = validate(state.params, state.mean, state.scale, batch)
-        for k, position in zip(*np.nonzero(batch.weights), strict=True):
-            image = index[k, position]
+    for batch, index in data.validation_batches(4):
+        k = int(batch.folds)
+        own = select((state.params, state.mean, state.scale), k)
+        found = validate(*own, batch)
+        for position in np.flatnonzero(batch.weights):
+            image = index[position]
             np.testing.assert_allclose(
-                found[k, position], table[k, image], rtol=0, atol=1e-5
+                found[position], table[k, image], rtol=0, atol=1e-5
             )
             seen.append((k, image))
     assert sorted(seen) == [(0, 3), (1, 0)]
@@ -169,9 +170,9 @@ def select(tree, fold):
 
 
 def images_of(data, batch):
-    """The images of a training batch, found by their features."""
+    """The images of a training batch that count, found by their features."""
     out = []
-    for features in np.asarray(batch.features):
+    for features in np.asarray(batch.features)[batch.weights > 0]:
         for group in data.groups:
             out += [
                 int(i)
@@ -182,7 +183,7 @@ def images_of(data, batch):
     return out
 
 
-def test_baseline_is_the_center_bias_on_the_pictures_pixels(one, batch):
+def test_baseline_is_the_center_bias_on_the_pictures_pixels(one):
     dataset, data = one
     for k in range(N_FOLDS):
         for image in range(len(dataset)):
@@ -193,11 +194,11 @@ def test_baseline_is_the_center_bias_on_the_pictures_pixels(one, batch):
             bits = oracles.log_likelihood(bias, own.x, own.y).mean()
             expected = bits * np.log(2) - np.log(64 * 96)
             assert data.baseline[k, image] == pytest.approx(expected, abs=1e-6)
-    images = images_of(data, batch[0])
-    for k, fold in enumerate(data.folds):
-        own = np.intersect1d(images, fold.train)
-        assert batch[0].weights[k].sum() == len(own) > 0
-        assert batch[1][k] == pytest.approx(data.baseline[k, own].mean())
+    for _, batch, baselines in data.training_batches(4, 0, 0):
+        images = images_of(data, batch)
+        assert batch.weights.sum() == len(images) > 0
+        for baseline, k in zip(baselines, batch.folds, strict=True):
+            assert baseline == pytest.approx(data.baseline[k, images].mean())
 
 
 def test_moments_are_those_of_the_training_part(one):
@@ -268,7 +269,7 @@ def test_gradients_are_differences_of_the_loss(initial, batch):
             ),
         )
         state = double(host(initial))
-        exact = double(batch[0])
+        exact = double(batch)
         after, _ = run_step(state, exact)
         assert after.params["readout"]["dense0"]["kernel"].dtype == np.float64
         gradient = host(jax.tree.map(lambda leaf: leaf / 0.1, after.moments[0].mu))
@@ -304,8 +305,8 @@ def test_gradients_are_differences_of_the_loss(initial, batch):
 def test_folds_do_not_see_one_another(initial, batch):
     changed = host(initial)
     changed.params["readout"]["dense0"]["kernel"][1] *= 1.1
-    a, a_loss = run_step(initial, batch[0])
-    b, b_loss = run_step(changed, batch[0])
+    a, a_loss = run_step(initial, batch)
+    b, b_loss = run_step(changed, batch)
     assert (a_loss == b_loss).tolist() == [True, False, True]
     for k in (0, 2):
         jax.tree.map(np.testing.assert_array_equal, select(a, k), select(b, k))
@@ -314,7 +315,7 @@ def test_folds_do_not_see_one_another(initial, batch):
 def test_first_step_by_hand(initial, batch):
     """Adam moves every entry by the rate; decay moves kernels only."""
     state = host(initial)
-    after, _ = run_step(state, batch[0])
+    after, _ = run_step(state, batch)
     gradient = jax.tree.map(lambda leaf: leaf / 0.1, after.moments[0].mu)
 
     def expected(path, before, gradient):
@@ -334,7 +335,7 @@ def test_running_mean_over_steps(initial, batch):
     state = host(initial)
     mean = state.params
     for step in range(1, 4):
-        state, _ = run_step(state, batch[0], step=step)
+        state, _ = run_step(state, batch, step=step)
         decay = min(0.5, step / (step + 9))
         new = jax.tree.map(functools.partial(np.multiply, 1 - decay), state.params)
         mean = jax.tree.map(functools.partial(np.multiply, decay), mean)
@@ -343,34 +344,30 @@ def test_running_mean_over_steps(initial, batch):
 
 
 @pytest.mark.parametrize("optimiser", [PLAIN, DROPOUT], ids=("plain", "dropout"))
-def test_stopped_fold_and_fold_without_images_stay_bit_by_bit(
+def test_stopped_fold_and_fold_of_other_images_stay_bit_by_bit(
     initial, batch, optimiser
 ):
-    state, _ = run_step(initial, batch[0], optimiser)
+    state, _ = run_step(initial, batch, optimiser)
     state.active[0] = False
-    weights = batch[0].weights.copy()
-    weights[1] = 0
-    after, loss = run_step(state, batch[0].replace(weights=weights), optimiser)
+    part = batch.replace(folds=np.array([0, 2]))
+    after, loss = run_step(state, part, optimiser)
     for k in (0, 1):
         jax.tree.map(np.testing.assert_array_equal, select(after, k), select(state, k))
     assert after.steps.tolist() == [1, 1, 2]
     assert max_difference(select(after.params, 2), select(state.params, 2)) > 1e-3
-    assert np.isfinite(loss).all() and loss[1] == 0 and (loss[[0, 2]] > 0).all()
+    assert loss.shape == (2,) and np.isfinite(loss).all() and (loss > 0).all()
     # The fold that moved does not depend on those that did not.
-    alone, _ = run_step(state, batch[0].replace(weights=batch[0].weights), optimiser)
-    jax.tree.map(np.testing.assert_array_equal, select(alone, 2), select(after, 2))
+    alone, _ = run_step(state, batch, optimiser)
+    assert max_difference(select(alone.params, 2), select(after.params, 2)) < 1e-5
 
 
-def test_loss_ignores_images_of_other_parts(initial, batch):
+def test_loss_ignores_images_that_fill_a_batch_up(initial, batch):
     """What weight 0 hides may be anything."""
-    state = initial
-    weights = np.zeros_like(batch[0].weights)
-    weights[:, :2] = 1
-    hidden = batch[0].replace(weights=weights)
+    hidden = batch.replace(weights=np.float32([1, 1, 0, 0]))
     features, counts = np.array(hidden.features), np.array(hidden.counts)
     features[2:], counts[2:] = 1e3, 0
     changed = hidden.replace(features=jnp.asarray(features), counts=counts)
-    (a, a_loss), (b, b_loss) = run_step(state, hidden), run_step(state, changed)
+    (a, a_loss), (b, b_loss) = run_step(initial, hidden), run_step(initial, changed)
     np.testing.assert_allclose(a_loss, b_loss, rtol=1e-6)
     assert max_difference(a.params, b.params) < 1e-6
 
@@ -382,7 +379,7 @@ def test_sigma_stays_in_its_range(initial, batch, start_at, expected):
     state = host(initial)
     state.params["finalizer"]["sigma_grid_px"][:] = start_at
     # Adam's first step is as long as the rate: it leaves the range one way.
-    after, _ = run_step(state, batch[0], rate=0.5)
+    after, _ = run_step(state, batch, rate=0.5)
     found = after.params["finalizer"]["sigma_grid_px"]
     gradient = after.moments[0].mu["finalizer"]["sigma_grid_px"]
     unclipped = start_at - 0.5 * np.sign(gradient)
@@ -392,26 +389,25 @@ def test_sigma_stays_in_its_range(initial, batch, start_at, expected):
     # A gradient that points outwards: Adam follows the first moment.
     outwards = 1e3 if expected < 1 else -1e3
     state.moments[0].mu["finalizer"]["sigma_grid_px"][:] = outwards
-    after, loss = run_step(state, batch[0], rate=0.5)
+    after, loss = run_step(state, batch, rate=0.5)
     found = after.params["finalizer"]["sigma_grid_px"]
     np.testing.assert_array_equal(found, np.float32(expected))
     assert np.isfinite(loss).all()
-    _, loss = run_step(after, batch[0])
+    _, loss = run_step(after, batch)
     assert np.isfinite(loss).all()
 
 
 def hidden_channels(initial, batch, step, ids=FOLD_IDS, rows=slice(None)):
     """bool [F, C]: rows of the first kernel that got no gradient in a step."""
     state = jax.tree.map(lambda leaf: leaf[rows], host(initial))
-    part = batch.replace(
-        weights=batch.weights[rows], center_bias=batch.center_bias[rows]
-    )
+    center_bias = batch.center_bias[rows]
+    part = batch.replace(folds=np.arange(len(center_bias)), center_bias=center_bias)
     after, _ = run_step(state, part, DROPOUT, ids, step)
     return (after.moments[0].mu["readout"]["dense0"]["kernel"] == 0).all(axis=2)
 
 
 def test_dropout_hides_the_stated_share_anew_for_each_fold_and_step(initial, batch):
-    first, second = (hidden_channels(initial, batch[0], step) for step in (0, 1))
+    first, second = (hidden_channels(initial, batch, step) for step in (0, 1))
     n = first.shape[1]
     # Within five standard deviations of a binomial distribution.
     for hidden in (*first, *second):
@@ -419,19 +415,19 @@ def test_dropout_hides_the_stated_share_anew_for_each_fold_and_step(initial, bat
     for a, b in ((first[0], first[1]), (first[1], first[2]), (first[0], second[0])):
         # Independent: both hide a channel with 0.75 squared.
         assert abs((a & b).mean() - 0.75**2) < 5 * np.sqrt(0.56 * 0.44 / n)
-    again = hidden_channels(initial, batch[0], 0)
+    again = hidden_channels(initial, batch, 0)
     np.testing.assert_array_equal(again, first)
-    solo = hidden_channels(initial, batch[0], 0, jnp.array([1]), slice(1, 2))
+    solo = hidden_channels(initial, batch, 0, jnp.array([1]), slice(1, 2))
     np.testing.assert_array_equal(solo[0], first[1])
 
 
 def test_dropout_keeps_the_expected_first_layer(initial, batch):
     """What is kept counts four times: the loss is that of the scaled channels."""
     state = host(initial)
-    hidden = hidden_channels(initial, batch[0], 0)
-    _, loss = run_step(state, batch[0], DROPOUT, step=0)
+    hidden = hidden_channels(initial, batch, 0)
+    _, loss = run_step(state, batch, DROPOUT, step=0)
     by_hand = state.replace(scale=np.float32(state.scale * ~hidden * 4))
-    _, expected = run_step(by_hand, batch[0])
+    _, expected = run_step(by_hand, batch)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
@@ -439,55 +435,67 @@ def test_dropout_keeps_the_expected_first_layer(initial, batch):
 def test_fold_alone_and_among_others(one, tiny_folders, fold):
     """After a step, and after an epoch, with dropout."""
     dataset, data = one
-    alone = prepare(dataset, data.cache, SHALLOW, [data.folds[fold]], [fold])
+    folds = make_folds(len(dataset), n_folds=N_FOLDS)
+    alone = prepare(dataset, data.cache, SHALLOW, folds, [fold])
     train, _ = steps_of(SHALLOW, DROPOUT)
 
     def epoch(data, folds):
-        state, losses = start(data, DROPOUT, folds=folds), []
+        state, losses, baselines = start(data, DROPOUT, folds=folds), {}, {}
         ids = jnp.asarray(folds)
-        for step, (batch, last) in enumerate(data.training_batches(4, 0, 0)):
-            baseline, key = last, jax.random.key(step)
+        for step, batch, baseline in data.training_batches(4, 0, 0):
+            key = jax.random.key(step)
             state, loss = train(state, batch, ids, key, np.float32(0.003))
-            losses.append(np.asarray(loss))
-        return host(state), np.array(losses), baseline
+            for j, position in enumerate(batch.folds):
+                losses[folds[position], step] = float(loss[j])
+                baselines[folds[position], step] = baseline[j]
+        return host(state), losses, baselines
 
     together, losses, baselines = epoch(data, list(range(N_FOLDS)))
     solo, own_losses, own_baselines = epoch(alone, [fold])
-    assert len(own_losses) == len(losses) == 3
-    np.testing.assert_allclose(own_losses[:2, 0], losses[:2, fold], rtol=1e-6)
-    np.testing.assert_allclose(own_baselines[0], baselines[fold], rtol=1e-12)
+    steps = [step for k, step in losses if k == fold]
+    assert [step for _, step in own_losses] == steps != []
+    first = (fold, steps[0])
+    np.testing.assert_allclose(own_losses[first], losses[first], rtol=1e-6)
+    for step in steps:
+        assert own_baselines[fold, step] == pytest.approx(
+            baselines[fold, step], rel=1e-12
+        )
     for name in ("params", "average"):
         a = select(getattr(together, name), fold)
         b = select(getattr(solo, name), 0)
         assert max_difference(a, b) < 1e-4
 
 
-def test_weights_of_a_batch_are_membership(one):
-    """Every image with fixations once an epoch; the folds' parts, nothing else."""
+def test_batches_are_the_training_parts(one):
+    """Every image once an epoch for each fold that trains on it, and for no other."""
     dataset, data = one
+
+    def epoch(seed, number):
+        return [
+            (step, images_of(data, batch), batch.folds)
+            for step, batch, _ in data.training_batches(4, seed, number)
+        ]
+
     total = np.zeros((N_FOLDS, len(dataset)))
     orders = []
-    for epoch in (0, 1):
-        order = []
-        for batch, _ in data.training_batches(4, 7, epoch):
-            images = images_of(data, batch)
-            total[:, images] += batch.weights
-            order += images
-        assert sorted(order) == sorted(set(range(13)) - {5})
-        orders.append(order)
+    for number in (0, 1):
+        batches = epoch(7, number)
+        assert [step for step, _, _ in batches] == list(range(data.n_steps(4)))
+        for _, images, folds in batches:
+            total[np.ix_(folds, images)] += 1
+        orders.append([i for _, images, _ in batches for i in images])
+        assert sorted(orders[-1]) == sorted(set(range(13)) - {5})
     assert orders[0] != orders[1]
     for k, fold in enumerate(data.folds):
         assert np.flatnonzero(total[k]).tolist() == sorted(set(fold.train) - {5})
     assert set(np.unique(total)) == {0, 2}
-    again = [images_of(data, batch) for batch, _ in data.training_batches(4, 7, 0)]
-    assert [i for part in again for i in part] == orders[0]
-    other = [images_of(data, batch) for batch, _ in data.training_batches(4, 8, 0)]
-    assert [i for part in other for i in part] != orders[0]
+    assert [i for _, images, _ in epoch(7, 0) for i in images] == orders[0]
+    assert [i for _, images, _ in epoch(8, 0) for i in images] != orders[0]
 
 
 def test_batch_type_is_a_tree():
-    batch = Batch(*(np.zeros(1) for _ in range(5)))
-    assert len(jax.tree.leaves(batch)) == 5
+    batch = Batch(*(np.zeros(1) for _ in range(6)))
+    assert len(jax.tree.leaves(batch)) == 6
 
 
 def test_registered_weights_are_the_random_ones(tiny_cache):
