@@ -231,6 +231,27 @@ def test_same_seed_same_bytes(reference, dataset, tmp_path):
     assert same == ["center_bias/log_density"]
 
 
+def test_every_step_has_random_numbers_of_its_own(dataset, tmp_path, monkeypatch):
+    """And a fold's number, so that folds differ and stay the same in other company."""
+    seen, make_steps = [], training.make_steps
+
+    def recording(model, optimiser):
+        step, validate = make_steps(model, optimiser)
+
+        def recorded(state, batch, fold_ids, key, rate):
+            seen.append((tuple(jax.random.key_data(key).tolist()), fold_ids.tolist()))
+            return step(state, batch, fold_ids, key, rate)
+
+        return recorded, validate
+
+    monkeypatch.setattr(training, "make_steps", recording)
+    for seed in (0, 1):
+        config = tiny.config(seed=seed, epochs=2, only_folds=(3, 2, 0, 1))
+        train(dataset, config, tmp_path / str(seed))
+    assert len({key for key, _ in seen}) == len(seen) == 2 * 2 * N_STEPS
+    assert all(fold_ids == [3, 2, 0, 1] for _, fold_ids in seen)
+
+
 def test_finished_folds_are_frozen(dataset, tmp_path):
     config = tiny.config(patience=1, epochs=9, learning_rate=0.1)
     train(dataset, config, tmp_path / "run")
