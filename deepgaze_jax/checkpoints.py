@@ -15,9 +15,6 @@ from deepgaze_jax.errors import ConfigError
 
 __all__ = ["Checkpoints"]
 
-# Orbax tells every step of every save at level INFO and some at WARNING.
-logging.getLogger("absl").setLevel(logging.ERROR)
-
 
 class Checkpoints:
     """The checkpoints of one run, newest kept.
@@ -28,6 +25,8 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2):
+        # Orbax tells every step of every save at level INFO and some at WARNING.
+        logging.getLogger("absl").setLevel(logging.ERROR)
         self._checkpointer = ocp.training.Checkpointer(
             Path(folder).resolve(),
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),

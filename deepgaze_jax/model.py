@@ -104,7 +104,7 @@ class FixationModel:
                 ],
             }
 
-        return jax.vmap(one)(jnp.arange(n_folds))
+        return jax.jit(jax.vmap(one))(jnp.arange(n_folds))
 
     def features(self, params: Params, image: jax.Array) -> jax.Array:
         """Return the features of images on the network's own grid.

@@ -72,6 +72,7 @@ def run_identity(
         **dataclasses.asdict(config),
         "data": {
             "name": dataset.name,
+            "pixels_per_dva": _pixels_per_dva(dataset, config),
             "features": hashlib.sha256(plan.key.encode()).hexdigest(),
             "fixations": hashlib.sha256(table).hexdigest(),
         },

@@ -147,8 +147,9 @@ def _folds(
     for fold in folds:
         if config.folds != "all":
             check_disjoint(fold, validation_is_test=config.folds == "9/1")
-    chosen = config.only_folds or tuple(range(len(folds)))
-    if not set(chosen) <= set(range(len(folds))) or len(set(chosen)) < len(chosen):
+    every = range(len(folds))
+    chosen = tuple(every) if config.only_folds is None else config.only_folds
+    if not chosen or not set(chosen) <= {*every} or len({*chosen}) < len(chosen):
         raise ConfigError(f"only_folds is {chosen}; the folds are 0..{len(folds) - 1}")
     return folds, chosen
 

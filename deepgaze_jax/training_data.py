@@ -28,7 +28,7 @@ from deepgaze_jax.train_step import Batch
 __all__ = ["Group", "TrainingData", "prepare"]
 
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
-_SMALLEST_STD = 1e-3
+_SMALLEST_STD = 1e-2
 
 #: Threads that copy features from the cache; copying leaves the interpreter free.
 _READERS = 2
