@@ -122,7 +122,7 @@ def test_bad_files_among_good_ones(capsys, model):
         "overlay": "out/a_overlay.png",
         "height": 24,
         "width": 36,
-        "model": model,
+        "model": Path(model).name,
         "fold": "mixture",
         "center_bias": "pooled",
         "pixels_per_dva": 24.0,

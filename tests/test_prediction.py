@@ -298,7 +298,7 @@ def test_run_folder(model_file, tmp_path):
     (run / "config.json").write_text("{}")
     refused(WeightsError, load_pretrained, run, words=["not finished", "--resume"])
     (run / "model.safetensors").write_bytes(model_file.read_bytes())
-    assert load_pretrained(str(run)).name == str(run)
+    assert load_pretrained(str(run)).name == run.name
 
 
 @pytest.mark.parametrize(
