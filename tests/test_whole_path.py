@@ -86,6 +86,8 @@ def test_from_fixations_to_a_density(here, tiny_folders, capsys):
     argv = ["export", "run", "-o", "mine.safetensors", "--evaluation", "t.json"]
     assert main(argv) == 0
     tensors_again, card = load_model("mine.safetensors")
+    # All of it but the name of the model, which is this one.
+    del summary["model"]
     assert card["scores"]["evaluation"] == summary
     for name, array in tensors.items():
         np.testing.assert_array_equal(tensors_again[name], array)
