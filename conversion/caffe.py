@@ -119,9 +119,7 @@ def _blob(fields: Fields, key: str, span: Span) -> _Blob:
         raise ValueError(f"{key} has an impossible shape")
     found = _Blob(dtype, tuple(dims), blob[dtype])
     if found.n_bytes != math.prod(dims) * np.dtype(dtype).itemsize:
-        raise ValueError(
-            f"{key}, {dtype} {list(dims)}, takes {found.n_bytes:,} bytes"
-        )
+        raise ValueError(f"{key}, {dtype} {list(dims)}, takes {found.n_bytes:,} bytes")
     return found
 
 

@@ -1,46 +1,65 @@
 """Keras weight files (HDF5) in, named arrays out."""
 
+import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from deepgaze_jax.conversion.arrays import MAX_BYTES, check_name, check_total
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.errors import WeightsError
 
 __all__ = ["MAX_BYTES", "read"]
 
-#: Files whose arrays would take more are refused before any of them is read.
-MAX_BYTES = 1 << 30
-
 _MAX_ARRAYS = 10_000
+# Weights hardly shrink when compressed, so far larger arrays than the file are a bomb.
+_MAX_RATIO = 50
+_SMALL_BYTES = 16 << 20
+
+# The state of the optimiser, in whole saved models.
+_NO_WEIGHTS = ("optimizer_weights/", "optimizer/")
+
+# block1_conv1/block1_conv1_W_1:0 of the first versions.
+_OLD = re.compile(r"(?:.*/)?(?P<layer>[^/]+)_(?P<part>[Wb])(?:_\d+)?(?::0)?")
+# block1_conv1/block1_conv1/kernel:0, and deeper where a model is part of another.
+_NEW = re.compile(
+    r"(?:(?P<first>[^/]+)/)?(?:.*/)?(?P<layer>[^/]+)/(?P<part>kernel|bias)(?::0)?"
+)
+# layers/conv2d/vars/0 of Keras 3, which numbers what it holds.
+_NUMBERED = re.compile(
+    r"(?:.*/)?(?:layers|_layer_checkpoint_dependencies)/(?P<layer>[^/]+)/vars/(?P<part>\d+)"
+)
+_PARTS = {"W": "kernel", "b": "bias", "0": "kernel", "1": "bias"}
 
 
 def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
     """Return all weight arrays of a Keras HDF5 file as float32.
 
-    Whole saved models are read as well: the prefix `model_weights/` is dropped and
-    the optimiser's state is left out.
+    Names of all versions become `layer/kernel` and `layer/bias`. Whole saved models
+    are read as well, without the state of the optimiser.
 
     Args:
-        path: an `.h5` file.
+        path: an `.h5`, `.hdf5` or `.weights.h5` file.
         max_bytes: limit for all arrays together, checked before any is read.
 
     Returns:
-        `{"block1_conv1/block1_conv1_W_1:0": array, ...}`, names as in the file.
+        `{"block1_conv1/kernel": array, ...}`. Some files of Keras 3 do not hold the
+        names of layers, only their kind and order: `conv2d`, `conv2d_1`, ...; they are
+        returned in that order. Other arrays keep the names that the file has.
 
     Raises:
         WeightsError: no HDF5 file, cut off, damaged, too large, or arrays that are
-            not float or lie outside the file.
+            not float, are there twice, or lie outside the file.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "small.h5"
         ...     with h5py.File(path, "w") as file:
-        ...         file["conv/kernel:0"] = np.zeros((3, 3, 1, 2), np.float32)
+        ...         file["conv/conv/kernel:0"] = np.zeros((3, 3, 1, 2), np.float32)
         ...     {name: array.shape for name, array in read(path).items()}
-        {'conv/kernel:0': (3, 3, 1, 2)}
+        {'conv/kernel': (3, 3, 1, 2)}
     """
     path = Path(path)
     require_kind(path, "hdf5")
@@ -49,13 +68,46 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             datasets = _datasets(file)
             _check(path, datasets, max_bytes)
-            return {
-                name: np.asarray(dataset[()], np.float32)
-                for name, dataset in datasets.items()
-            }
+            named = {}
+            for name, dataset in datasets.items():
+                plain = check_name(_plain_name(name, dataset))
+                if plain in named:
+                    raise ValueError(f"{plain} is there twice")
+                named[plain] = dataset
+            return {n: np.asarray(d[()], np.float32) for n, d in _in_order(named)}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())
         raise WeightsError(f"{path}: is damaged ({line}); fetch it again") from error
+
+
+def _plain_name(name: str, dataset: h5py.Dataset) -> str:
+    """Return `layer/kernel` or `layer/bias` for the names of all versions of Keras."""
+    if match := _NUMBERED.fullmatch(name):
+        # Newer files note the name that the layer has in its model.
+        noted = dataset.parent.attrs.get("name")
+        layer = noted if isinstance(noted, str) and noted else match["layer"]
+        alone = set(dataset.parent.keys()) <= {"0", "1"}
+        plain = _PARTS.get(match["part"]) if alone and dataset.ndim else None
+        return f"{layer}/{plain or match['part']}"
+    if match := _OLD.fullmatch(name):
+        return f"{match['layer']}/{_PARTS[match['part']]}"
+    if match := _NEW.fullmatch(name):
+        layer, first = match["layer"], match["first"]
+        # TensorFlow adds a number where a name was taken.
+        again = first and re.fullmatch(rf"{re.escape(first)}_\d+", layer)
+        return f"{first if again else layer}/{match['part']}"
+    return name
+
+
+def _in_order(named: dict[str, h5py.Dataset]) -> list[tuple[str, h5py.Dataset]]:
+    """Return arrays with conv2d_2 before conv2d_10."""
+
+    def key(name: str) -> list[str | int]:
+        # Texts and numbers take turns.
+        parts = re.split(r"([0-9]+)", name)
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+    return sorted(named.items(), key=lambda item: key(item[0]))
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -64,8 +116,8 @@ def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     def visit(name: str | bytes, item: h5py.HLObject) -> None:
         if isinstance(name, bytes):  # Not UTF-8: no name that Keras writes.
             name = name.decode(errors="backslashreplace")
-        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
-            found[name.removeprefix("model_weights/")] = item
+        if isinstance(item, h5py.Dataset) and not name.startswith(_NO_WEIGHTS):
+            found[check_name(name.removeprefix("model_weights/"))] = item
 
     # Does not follow soft or external links, which could lead to other files.
     file.visititems(visit)
@@ -93,7 +145,10 @@ def _check(path: Path, datasets: dict[str, h5py.Dataset], max_bytes: int) -> Non
             f"{path}: {other[0]} has type {kind}; expected floating-point weights"
         )
     n_bytes = sum(4 * d.size for d in datasets.values())
-    if n_bytes > max_bytes:
+    check_total(path, n_bytes, max_bytes)
+    found = path.stat().st_size
+    if n_bytes > max(_SMALL_BYTES, _MAX_RATIO * found):
         raise WeightsError(
-            f"{path}: its arrays take {n_bytes:,} bytes; at most {max_bytes:,} are read"
+            f"{path}: its arrays take {n_bytes:,} bytes, but the file has only "
+            f"{found:,}; these are no weights"
         )

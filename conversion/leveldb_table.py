@@ -1,4 +1,4 @@
-"""The keys and values of a sorted table file, as TensorFlow writes checkpoints' indices.
+"""The keys and values of a sorted table, the form of a TensorFlow checkpoint's index.
 
 A table is a row of blocks, each with a byte for its compression and a CRC; an index
 block lists them, and the last 48 bytes say where the index lies.
@@ -15,7 +15,8 @@ from deepgaze_jax.errors import WeightsError
 
 __all__ = ["read_table"]
 
-_FOOTER, _TRAILER, _MAGIC = 48, 5, 8
+_FOOTER, _TRAILER = 48, 5
+_MAGIC = bytes.fromhex("57fb808b247547db")
 _MAX_ENTRIES = 20_000
 # Keys share what they have in common with the one before, so short entries could make
 # up very long keys.
@@ -49,7 +50,7 @@ def _entries(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     footer = file.read(_FOOTER)
     meta, at = _handle(footer, 0)
     index, at = _handle(footer, at)
-    if any(footer[at:-_MAGIC]):
+    if any(footer[at : -len(_MAGIC)]) or not footer.endswith(_MAGIC):
         raise ValueError("its last bytes are not those of a table")
     # Blocks lie one after the other. A byte that belongs to none is in no CRC.
     here, last, count = 0, None, 0

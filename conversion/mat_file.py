@@ -28,11 +28,13 @@ _HEADER_BYTES = 128
 _MAX_DEPTH = 24
 _MAX_VALUES = 200_000
 _MAX_AXES = 16
+_MAX_TEXT = 10_000
 _CHUNK = 1 << 20
 
 _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _OBJECT, _CHAR = 1, 2, 3, 4
 _COMPLEX_FLAG = 0x0800
+_LAST_WITH_SHAPE = 15
 
 # Types of stored elements, and classes of arrays; an array of double may be stored as
 # bytes where its numbers allow it.
@@ -92,8 +94,9 @@ def read_variables(
             stream = _Stream(file, path.stat().st_size - _HEADER_BYTES)
             found = {}
             for inner in _elements(stream, order, path, max_bytes):
-                parser = _Parser(inner, order)
-                name, value = parser.matrix(wanted)
+                name, value = _Parser(inner, order, max_bytes).variable(wanted)
+                if name in found:
+                    raise ValueError(f"{name} is there twice")
                 if name in wanted:
                     found[name] = value
             return found
@@ -198,12 +201,19 @@ def _tag(stream: _Stream, order: str) -> tuple[int, int, bytes | None]:
 class _Parser:
     """Reads one array and what lies in it."""
 
-    def __init__(self, stream: _Stream, order: str):
-        self._stream, self._order, self._count = stream, order, 0
+    def __init__(self, stream: _Stream, order: str, max_bytes: int):
+        self._stream, self._order = stream, order
+        self._bytes, self._values = max_bytes, _MAX_VALUES
 
-    def matrix(self, wanted: tuple[str, ...]) -> tuple[str, Value]:
+    def variable(self, wanted: tuple[str, ...]) -> tuple[str, Value]:
         """Return name and value of a variable, of which the tag has been read."""
         return self._matrix(self._stream.left, 0, wanted)
+
+    def _integers(self, max_bytes: int) -> list[int]:
+        values = self._data(max_bytes)
+        if values.dtype.kind not in "iu":
+            raise ValueError("an element is of an unexpected type")
+        return values.tolist()
 
     def _data(self, max_bytes: int) -> np.ndarray:
         """Return a plain element: numbers as they are stored."""
@@ -221,73 +231,74 @@ class _Parser:
     def _matrix(
         self, size: int, depth: int, wanted: tuple[str, ...] | None = None
     ) -> tuple[str, Value]:
-        self._count += 1
-        if depth > _MAX_DEPTH or self._count > _MAX_VALUES:
+        self._values -= 1
+        if depth > _MAX_DEPTH or self._values < 0:
             raise ValueError("it is nested too deeply, or has too many values")
         if size == 0:
             return "", np.zeros((0, 0))
         end = self._stream.left - size
         if end < 0:
             raise ValueError("an array does not fit in")
-        flags = self._data(8)
+        flags = self._integers(8)
         if len(flags) != 2:
             raise ValueError("an array has no flags")
-        kind = int(flags[0]) & 0xFF
+        kind = flags[0] & 0xFF
         name, value = "", None
         # Functions and opaque objects have no dimensions.
-        if kind <= 15:
-            dims = self._data(4 * _MAX_AXES)
-            shape = tuple(int(n) for n in dims)
+        if kind <= _LAST_WITH_SHAPE:
+            shape = tuple(self._integers(4 * _MAX_AXES))
             if any(n < 0 for n in shape):
                 raise ValueError("an array has an impossible shape")
             name = self._data(256).tobytes().decode("latin-1")
-            if wanted is None or name in wanted:
-                complex_numbers = int(flags[0]) & _COMPLEX_FLAG
-                n = math.prod(shape)
-                value = self._value(kind, shape, n, end, depth, bool(complex_numbers))
+        if wanted is not None and name not in wanted:
+            # Nothing of it is needed, so nothing of it is inflated.
+            return name, None
+        if kind <= _LAST_WITH_SHAPE and not flags[0] & _COMPLEX_FLAG:
+            value = self._value(kind, shape, end, depth)
         if self._stream.left < end:
             raise ValueError("an array is longer than announced")
         self._stream.skip(self._stream.left - end)
         return name, value
 
-    def _value(
-        self,
-        kind: int,
-        shape: tuple[int, ...],
-        n: int,
-        end: int,
-        depth: int,
-        complex_numbers: bool,
-    ) -> Value:
-        left = self._stream.left - end
-        if kind in _NUMBERS and not complex_numbers:
+    def _value(self, kind: int, shape: tuple[int, ...], end: int, depth: int) -> Value:
+        n, left = math.prod(shape), self._stream.left - end
+        if kind in _NUMBERS:
+            self._bytes -= n * np.dtype(_NUMBERS[kind]).itemsize
+            if self._bytes < 0:
+                raise ValueError("its arrays take too much")
             values = self._data(left)
             if len(values) != n:
-                raise ValueError(f"an array of {list(shape)} has {len(values):,} values")
+                raise ValueError(f"an array {list(shape)} has {len(values):,} values")
             return values.astype(_NUMBERS[kind]).reshape(shape, order="F")
         if kind == _CHAR:
             codes = self._data(left)
-            return "".join(map(chr, codes.tolist())) if codes.dtype.kind == "u" else ""
+            # Long ones are no names, and would take much more as text.
+            known = codes.dtype.kind == "u" and len(codes) <= _MAX_TEXT
+            return "".join(map(chr, codes.tolist())) if known else ""
         if kind == _CELL:
             return self._children(n, left, depth)
         if kind in (_STRUCT, _OBJECT):
-            if kind == _OBJECT:
-                self._data(256)
-            length = self._data(4).tolist()
-            names = self._data(left).tobytes()
-            if len(length) != 1 or not 0 < length[0] <= 256:
-                raise ValueError("a struct has no names of fields")
-            step = length[0]
-            fields = [
-                names[at : at + step].split(b"\0")[0].decode("latin-1")
-                for at in range(0, len(names), step)
-            ]
-            n_values = n * len(fields)
-            values = self._children(n_values, self._stream.left - end, depth)
-            # Without fields there is nothing to tell its elements by.
-            steps = range(0, n_values, max(1, len(fields)))
-            return [dict(zip(fields, values[at:], strict=False)) for at in steps]
+            return self._structs(kind, n, end, depth)
         return None
+
+    def _structs(self, kind: int, n: int, end: int, depth: int) -> list[Value]:
+        if kind == _OBJECT:
+            self._data(256)  # The name of its class.
+        length = self._integers(4)
+        if len(length) != 1 or not 0 < length[0] <= 256:
+            raise ValueError("a struct has no names of fields")
+        names = self._data(_MAX_TEXT).tobytes()
+        fields = [
+            names[at : at + length[0]].split(b"\0")[0].decode("latin-1")
+            for at in range(0, len(names), length[0])
+        ]
+        step = len(fields)
+        values = self._children(n * step, self._stream.left - end, depth)
+        # Elements without fields are as good as none.
+        return [
+            dict(zip(fields, values[at : at + step], strict=True))
+            for at in range(0, n * step, step or 1)
+        ]
 
     def _children(self, n: int, left: int, depth: int) -> list[Value]:
         if 8 * n > left:

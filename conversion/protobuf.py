@@ -18,7 +18,7 @@ Span = tuple[int, int]
 class Fields:
     """Reads messages from one file, and gives up after too many fields."""
 
-    def __init__(self, file: BinaryIO, max_fields: int = 1_000_000):
+    def __init__(self, file: BinaryIO, max_fields: int = 200_000):
         self._file, self._left = file, max_fields
 
     def read(self, span: Span, schema: Mapping[int, tuple[str, int]]) -> dict:
@@ -48,8 +48,9 @@ class Fields:
                 value, at = (at, at + size), at + size
             elif wire in (FIXED32, FIXED64):
                 size = 4 if wire == FIXED32 else 8
-                value, at = int.from_bytes(self.bytes((at, at + size)), "little"), (
-                    at + size
+                value, at = (
+                    int.from_bytes(self.bytes((at, at + size)), "little"),
+                    (at + size),
                 )
             else:
                 raise ValueError(f"byte {start:,}: no field begins there")

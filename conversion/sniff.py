@@ -18,8 +18,12 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 # a checkpoint: an empty key, one shard or more, and a version.
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 _CHECKPOINT = re.compile(rb"\0\0[\4-\x20]\x08[\1-\x7f](\x10[\0\1])?\x1a[\1-\x10]\x08")
-# What a network can begin with: a layer of either kind, of which the length follows.
-_CAFFE_LAYER = re.compile(rb"(\x12|\xa2\x06)[\x80-\xff]{0,4}[\1-\x7f][\n\x12\x1a\x22\x28\x32]")
+# What a network without a name can begin with: a layer of either kind, of which the
+# length follows; the name of an input; a setting.
+_CAFFE = re.compile(
+    rb"(\x12|\xa2\x06)[\x80-\xff]{0,4}[\1-\x7f][\n\x12\x1a\x22\x28\x32]|"
+    rb"\x1a[\1-\x7f][\x20-\x7e]|\x38[\0\1][\x12\xa2]"
+)
 # What can follow the name with which it usually begins: a layer, inputs, settings.
 _CAFFE_FIELDS = b"\x12\x1a\x20\x28\x32\x38\x42\xa2"
 
@@ -156,7 +160,7 @@ def _is_caffe(head: bytes) -> bool:
         end = 2 + head[1]
         named = head[2:end].isascii() and head[2:end].decode().isprintable()
         return end < len(head) and named and head[end] in _CAFFE_FIELDS
-    return bool(_CAFFE_LAYER.match(head))
+    return bool(_CAFFE.match(head))
 
 
 def _describe(path: Path, kind: str) -> str:
