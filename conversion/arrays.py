@@ -6,7 +6,7 @@ import numpy as np
 
 from deepgaze_jax.errors import WeightsError
 
-__all__ = ["MAX_BYTES", "check_name", "check_total", "from_bfloat16"]
+__all__ = ["MAX_BYTES", "check_name", "check_total", "converted", "from_bfloat16"]
 
 #: Files whose arrays would take more are refused before any of them is read.
 MAX_BYTES = 1 << 30
@@ -33,6 +33,19 @@ def check_total(path: Path, n_bytes: int, limit: int) -> None:
         raise WeightsError(
             f"{path}: its arrays take {n_bytes:,} bytes; at most {limit:,} are read"
         )
+
+
+def converted(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Return values in another type; what does not fit in becomes infinite, silently.
+
+    Files from strangers may hold anything, and whether all is finite is checked later.
+
+    Example:
+        >>> converted(np.array([1.5, 1e300]), "float32")
+        array([1.5, inf], dtype=float32)
+    """
+    with np.errstate(all="ignore"):
+        return values.astype(dtype, copy=False)
 
 
 def from_bfloat16(words: np.ndarray) -> np.ndarray:

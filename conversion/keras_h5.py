@@ -6,7 +6,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from deepgaze_jax.conversion.arrays import MAX_BYTES, check_name, check_total
+from deepgaze_jax.conversion.arrays import (
+    MAX_BYTES,
+    check_name,
+    check_total,
+    converted,
+)
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.errors import WeightsError
 
@@ -74,7 +79,9 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 if plain in named:
                     raise ValueError(f"{plain} is there twice")
                 named[plain] = dataset
-            return {n: np.asarray(d[()], np.float32) for n, d in _in_order(named)}
+            return {
+                n: converted(np.asarray(d[()]), "float32") for n, d in _in_order(named)
+            }
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         line = " ".join(str(error).split())
         raise WeightsError(f"{path}: is damaged ({line}); fetch it again") from error

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from deepgaze_jax.conversion.arrays import converted
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.errors import WeightsError
 
@@ -269,7 +270,7 @@ class _Parser:
             values = self._data(left)
             if len(values) != n:
                 raise ValueError(f"an array {list(shape)} has {len(values):,} values")
-            return values.astype(_NUMBERS[kind]).reshape(shape, order="F")
+            return np.array(converted(values, _NUMBERS[kind])).reshape(shape, order="F")
         if kind == _CHAR:
             codes = self._data(left)
             # Long ones are no names, and would take much more as text.

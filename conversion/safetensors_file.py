@@ -16,6 +16,7 @@ from deepgaze_jax.conversion.arrays import (
     MAX_BYTES,
     check_name,
     check_total,
+    converted,
     from_bfloat16,
 )
 from deepgaze_jax.conversion.sniff import require_kind
@@ -109,7 +110,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 values = values.view(_TYPES[e.dtype]).reshape(e.shape)
                 if e.dtype == "BF16":
                     values = from_bfloat16(values)
-                arrays[name] = values.astype(np.float32, copy=False)
+                arrays[name] = converted(values, "float32")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     return arrays

@@ -17,6 +17,7 @@ from deepgaze_jax.conversion.arrays import (
     MAX_BYTES,
     check_name,
     check_total,
+    converted,
     from_bfloat16,
 )
 from deepgaze_jax.conversion.crc32c import masked_crc32c
@@ -304,4 +305,4 @@ def _array(data: bytes, e: _Entry, order: str) -> np.ndarray:
         return from_bfloat16(np.frombuffer(data, f"{order}u2")).reshape(e.shape)
     values = np.frombuffer(data, np.dtype(e.dtype).newbyteorder(order))
     native = "float32" if e.dtype == "float16" else e.dtype
-    return values.astype(native).reshape(e.shape)
+    return np.array(converted(values, native)).reshape(e.shape)

@@ -85,6 +85,11 @@ def test_an_array_under_two_names_is_refused(path):
     refused(keras_h5.read, path, words=["b1/kernel is there twice"])
 
 
+def test_what_float32_cannot_hold_becomes_infinite(path):
+    write(path, {"a/kernel:0": np.float64([1e300])})
+    assert keras_h5.read(path)["a/kernel"] == np.inf
+
+
 def test_names_that_cannot_be_shown(path):
     write(path, {"a\nb": BIAS})
     refused(keras_h5.read, path, words=["'a\\nb'"])

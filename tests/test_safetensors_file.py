@@ -58,6 +58,14 @@ def test_all_widths_become_float32(path):
     assert found["double"] == np.float32(0.1)
 
 
+def test_what_float32_cannot_hold_becomes_infinite(path):
+    values = np.float64([1e300, -1e300, np.nan]).tobytes()
+    path.write_bytes(raw({"a": entry("F64", [3], 0, 24)}, values))
+    np.testing.assert_array_equal(
+        safetensors_file.read(path)["a"], [np.inf, -np.inf, np.nan]
+    )
+
+
 def test_other_types_are_named(path):
     save_file({"ids": np.arange(3), "a": np.zeros(1, np.float32)}, path)
     refused(safetensors_file.read, path, words=["floating-point", "ids (I64)"])
