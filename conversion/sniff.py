@@ -13,6 +13,8 @@ __all__ = ["file_kind", "require_kind"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs.github.com/spec/"
+# A pickled integer with which torch.save began before 1.6, when it wrote no zip.
+_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 _NAMES = {
     "empty": "an empty file (0 bytes)",
@@ -25,6 +27,7 @@ _NAMES = {
     "tar": "a tar archive",
     "numpy": "a numpy file",
     "matlab": "a MATLAB file",
+    "torch-legacy": "a PyTorch file of the layout before 1.6",
     "pickle": "a pickle",
     "text": "a text file",
     "unknown": "a file of unknown kind",
@@ -48,7 +51,7 @@ def file_kind(path: Path) -> str:
 
     Returns:
         `hdf5`, `safetensors`, `gzip`, `zip`, `tar`, `numpy`, `matlab`, `pickle`,
-        `html`, `git-lfs`, `text`, `empty` or `unknown`.
+        `torch-legacy`, `html`, `git-lfs`, `text`, `empty` or `unknown`.
 
     Raises:
         WeightsError: the file is missing or cannot be read.
@@ -74,7 +77,9 @@ def file_kind(path: Path) -> str:
         return "tar"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
-    if head[:1] == b"\x80" and head[1] in (2, 3, 4, 5):
+    if head[:1] == b"\x80" and _TORCH in head[:32]:
+        return "torch-legacy"
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
