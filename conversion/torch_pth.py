@@ -237,8 +237,8 @@ def _read_zip(path: Path, members: Members) -> tuple[Any, dict[str, np.ndarray]]
     compressed = [name for name in names if members.is_compressed(name)]
     if compressed:
         raise WeightsError(
-            f"{path}: its member {compressed[0][:100]!a} is compressed, which torch.save "
-            "does not do; unpack the archive and zip it without compression"
+            f"{path}: its member {compressed[0][:100]!a} is compressed, which "
+            "torch.save does not do; unpack the archive and zip it without compression"
         )
     folder = folders[0]
     order = b"little"
