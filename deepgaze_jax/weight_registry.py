@@ -1,4 +1,4 @@
-"""Which feature weights there are: original file, sources, licence, what they expect."""
+"""Which feature weights there are: source, licence, and what they expect."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

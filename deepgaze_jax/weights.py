@@ -6,7 +6,7 @@ safetensors in the cache folder. Nothing here downloads unless `fetch` is called
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
