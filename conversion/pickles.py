@@ -9,6 +9,7 @@ proportion to the file's size.
 
 import codecs
 import pickletools
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ _VALUES = frozenset(
     "SHORT_BINUNICODE BINUNICODE8".split()
 )
 _MAX_INT_KEY = 1 << 31
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,28 @@ def _instruction(stream: BinaryIO) -> tuple[str, Any]:
         raise ValueError(f"unknown instruction {code.hex()}")
     if opcode.name == "STRING":
         # Pickletools insists on ASCII, Python 2 wrote the bytes of arrays this way.
-        return "STRING", _quoted(stream.readline())
+        return "STRING", _quoted(_line(stream))
+    if opcode.name in ("GLOBAL", "INST"):
+        return opcode.name, tuple(_line(stream).decode() for _ in range(2))
+    if opcode.name == "PERSID":
+        return "PERSID", _line(stream).decode()
     return opcode.name, opcode.arg.reader(stream) if opcode.arg else None
+
+
+def _line(stream: BinaryIO) -> bytes:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise ValueError("the file ends within a line")
+    return line[:-1]
 
 
 def _quoted(line: bytes) -> str:
     text = line.strip()
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise ValueError("a string has no quotes")
+    # Those that Python 2 wrote; of others, the decoder warns.
+    if any(found[1] not in b"\\'\"nrtx" for found in _ESCAPE.finditer(text)):
+        raise ValueError("a string has an unknown escape sequence")
     return codecs.escape_decode(text[1:-1])[0].decode("latin-1")
 
 
@@ -216,12 +232,12 @@ class _Machine:
     def _step_object(self, name: str, argument: Any) -> None:
         match name:
             case "GLOBAL":
-                self._stack.append(self._find(*argument.split(" ", 1)))
+                self._stack.append(self._find(*argument))
             case "STACK_GLOBAL":
                 attribute, module = self.pop(), self.pop()
                 self._stack.append(self._find(module, attribute))
             case "INST":
-                raise _Forbidden(_printable(argument.replace(" ", ".")))
+                raise _Forbidden(_printable(".".join(argument)))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = self.pop(), self.pop()
                 if not isinstance(arguments, tuple):

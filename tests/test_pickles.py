@@ -76,6 +76,9 @@ def test_bytes_that_python_2_wrote_as_quoted_text():
     assert load(b"S'\\x00\\xff'\n.", {}) == "\x00\xff"
     assert load(b"S'\xff'\n.", {}) == "\xff"
     refused(b"S'\n.", "damaged")
+    refused(b"S'\\q'\n.", "unknown escape sequence")
+    refused(b"S'\\", "ends within a line")
+    refused(b"c\\X\n\\Y\n.", "is unsafe", "\\X.\\\\Y")
 
 
 # --- what would be run ------------------------------------------------------------
