@@ -313,7 +313,7 @@ def test_links_doubles_encryption_and_overlaps(tmp_path):
     locked = bytearray(archive({"a.npy": npy({})}))
     for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         locked[locked.index(magic) + at] |= 1
-    refused(npy_pickle.read, write(tmp_path, locked), "'a.npy' is encrypted")
+    refused(npy_pickle.read, write(tmp_path, locked), "member 'a.npy' is encrypted")
 
     # Two entries of the index for one and the same member.
     shared = bytearray(plain)
