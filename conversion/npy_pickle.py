@@ -15,6 +15,7 @@ import numpy as np
 from deepgaze_jax.conversion import numpy_pickle, pickles
 from deepgaze_jax.conversion.numpy_pickle import MAX_BYTES, require_size, values_type
 from deepgaze_jax.conversion.sniff import require_kind
+from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.conversion.zips import open_zip
 from deepgaze_jax.errors import WeightsError
 
@@ -79,7 +80,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
             tree = _member(path, data, data.size())
     if isinstance(tree, np.ndarray):
         tree = {_UNNAMED: tree}
-    return pickles.named_arrays(tree, path, "/", _convert, max_bytes)
+    return named_arrays(tree, path, "/", _convert, max_bytes)
 
 
 def _convert(value: object) -> object:

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepgaze_jax.conversion import pickles
 from deepgaze_jax.conversion.sniff import require_kind
+from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.errors import WeightsError
 
 __all__ = [
@@ -70,7 +71,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
                 f"{path}: goes on after its pickle ({data.size() - data.tell():,} "
                 "bytes); expected one pickle of named arrays"
             )
-    return pickles.named_arrays(tree, path, "/", convert, max_bytes)
+    return named_arrays(tree, path, "/", convert, max_bytes)
 
 
 def require_size(path: Path, max_bytes: int) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from deepgaze_jax.conversion import pickles
 from deepgaze_jax.conversion.numpy_pickle import MAX_BYTES, require_size
 from deepgaze_jax.conversion.sniff import file_kind, require_kind
+from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.conversion.zips import Members, open_zip
 from deepgaze_jax.errors import WeightsError
 
@@ -88,7 +89,7 @@ def read(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, np.ndarray]:
     def convert(value: Any) -> np.ndarray | None:
         return value.array(values) if isinstance(value, _Tensor) else None
 
-    return pickles.named_arrays(tree, path, ".", convert, max_bytes)
+    return named_arrays(tree, path, ".", convert, max_bytes)
 
 
 @dataclass(frozen=True)

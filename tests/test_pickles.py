@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from writers_pickle import Call, Name, Raw, Stored, pickled
 
 from deepgaze_jax.conversion import numpy_pickle, pickles
+from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.errors import WeightsError
 
 
@@ -196,11 +197,11 @@ def test_deep_nesting_does_not_break_the_interpreter():
     assert isinstance(load(data, {}), tuple)
     deep = load(b"\x80\x02" + b"}X\1\0\0\0a" * 1000 + b"N" + b"s" * 1000 + b".", {})
     with pytest.raises(WeightsError, match="nested deeper than 32"):
-        pickles.named_arrays(deep, "w.pkl", "/", lambda value: None, 1)
+        named_arrays(deep, "w.pkl", "/", lambda value: None, 1)
 
 
 def named(tree, convert=lambda value: value, max_bytes=1000):
-    return pickles.named_arrays(tree, "w.pkl", "/", convert, max_bytes)
+    return named_arrays(tree, "w.pkl", "/", convert, max_bytes)
 
 
 def test_branches_that_are_mentioned_twice_or_contain_themselves():
