@@ -13,6 +13,8 @@ __all__ = ["file_kind", "require_kind"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs.github.com/spec/"
+# A pickled integer with which torch.save began before 1.6, when it wrote no zip.
+_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 
 # The last bytes of a sorted table, and the first of one that begins with the header of
 # a checkpoint: an empty key, one shard or more, and a version.
@@ -42,6 +44,7 @@ _NAMES = {
     "tensorflow": "a TensorFlow checkpoint's index",
     "tensorflow-data": "the data of a TensorFlow checkpoint",
     "caffe": "a Caffe model",
+    "torch-legacy": "a PyTorch file of the layout before 1.6",
     "pickle": "a pickle",
     "text": "a text file",
     "unknown": "a file of unknown kind",
@@ -66,8 +69,8 @@ def file_kind(path: Path) -> str:
 
     Returns:
         `hdf5`, `safetensors`, `gzip`, `zip`, `tar`, `numpy`, `matlab`, `matlab-7.3`,
-        `pickle`, `tensorflow`, `caffe`, `html`, `git-lfs`, `text`, `empty` or
-        `unknown`.
+        `pickle`, `torch-legacy`, `tensorflow`, `tensorflow-data`, `caffe`, `html`,
+        `git-lfs`, `text`, `empty` or `unknown`.
 
     Raises:
         WeightsError: the file is missing or cannot be read.
@@ -93,6 +96,8 @@ def file_kind(path: Path) -> str:
         return "tar"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
+    if head[:1] == b"\x80" and _TORCH in head[:32]:
+        return "torch-legacy"
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:200].lower()

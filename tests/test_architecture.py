@@ -42,6 +42,7 @@ LEVELS = {
     "parallel": 3,
     "train_step": 3,
     "training_data": 3,
+    "weight_registry": 3,
     "weight_sources": 3,
     "weights": 3,
     "evaluation": 4,

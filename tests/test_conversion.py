@@ -196,6 +196,10 @@ WRONG_FILES = {
     "zip": (b"PK\x03\x04" + bytes(30), ["zip archive"]),
     "gzip": (b"\x1f\x8b\x08" + bytes(30), ["gzip archive"]),
     "pickle": (b"\x80\x04\x95" + bytes(30), ["pickle"]),
+    "torch-legacy": (
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+        ["PyTorch", "before 1.6"],
+    ),
     "numpy": (b"\x93NUMPY\x01\x00" + bytes(30), ["numpy file"]),
     "matlab": (b"MATLAB 5.0 MAT-file" + bytes(30), ["MATLAB file"]),
     "safetensors": ((2).to_bytes(8, "little") + b"{}", ["safetensors file"]),
