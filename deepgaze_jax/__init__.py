@@ -1,3 +1,74 @@
-"""Where do people look in an image? DeepGaze II in JAX and Flax."""
+"""Where do people look in an image? DeepGaze II in JAX and Flax.
+
+Public names are imported when they are first used, so that importing the package
+costs nothing and starts no device.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepgaze_jax.center_bias import fit_center_bias
+    from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+    from deepgaze_jax.errors import DeepGazeError
+    from deepgaze_jax.evaluation import evaluate
+    from deepgaze_jax.fixations import Fixations
+    from deepgaze_jax.folds import make_folds
+    from deepgaze_jax.images import load_image
+    from deepgaze_jax.metrics import information_gain, log_likelihood
+    from deepgaze_jax.model import FixationModel, deepgaze2
+    from deepgaze_jax.plotting import overlay
+    from deepgaze_jax.prediction import load_pretrained, predict
+    from deepgaze_jax.predictor import Predictor
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DeepGazeError",
+    "FixationDataset",
+    "FixationModel",
+    "Fixations",
+    "Predictor",
+    "deepgaze2",
+    "evaluate",
+    "fit_center_bias",
+    "information_gain",
+    "load_image",
+    "load_pretrained",
+    "log_likelihood",
+    "make_folds",
+    "overlay",
+    "predict",
+    "read_folder",
+]
+
+_HOME = {
+    "DeepGazeError": "errors",
+    "FixationDataset": "datasets.folder",
+    "FixationModel": "model",
+    "Fixations": "fixations",
+    "Predictor": "predictor",
+    "deepgaze2": "model",
+    "evaluate": "evaluation",
+    "fit_center_bias": "center_bias",
+    "information_gain": "metrics",
+    "load_image": "images",
+    "load_pretrained": "prediction",
+    "log_likelihood": "metrics",
+    "make_folds": "folds",
+    "overlay": "plotting",
+    "predict": "prediction",
+    "read_folder": "datasets.folder",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

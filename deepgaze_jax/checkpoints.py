@@ -67,10 +67,28 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
         )
-        try:
-            return self._checkpointer.load(step, abstract)
-        except (ValueError, KeyError) as error:
+        # Compared before loading: a load that fails half-way leaves warnings behind.
+        stored = _layout(self._checkpointer.metadata(step).metadata)
+        wanted = _layout(abstract)
+        different = [
+            f"{name} is {stored.get(name, 'missing')}, expected "
+            f"{wanted.get(name, 'nothing of that name')}"
+            for name in sorted({*stored, *wanted})
+            if stored.get(name) != wanted.get(name)
+        ]
+        if different:
             raise ConfigError(
                 f"checkpoint {step} does not hold the state that this configuration "
-                f"needs: {error}"
-            ) from error
+                f"needs: {'; '.join(different)}"
+            )
+        return self._checkpointer.load(step, abstract)
+
+
+def _layout(tree: Any) -> dict[str, str]:
+    """Return type and shape of every leaf by its name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}{list(leaf.shape)}"
+        )
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

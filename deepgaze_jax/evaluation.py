@@ -3,18 +3,31 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax import __version__
+from deepgaze_jax.datasets.features import FeatureCache, open_cache, plan_cache
+from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.files import write_text
+from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.metrics import bootstrap_interval, information_gain, log_likelihood
+from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
+from deepgaze_jax.weights import cache_dir, features_card
 
-__all__ = ["ImageScore", "score_image", "summarise", "write_table"]
+__all__ = [
+    "ImageScore",
+    "evaluate",
+    "find_cache",
+    "score_image",
+    "summarise",
+    "write_table",
+]
 
 _LEVEL = 0.95
 _N_RESAMPLES = 2000
@@ -37,6 +50,127 @@ class ImageScore:
     n_fixations: int
     ll: float | None
     ig: float | None
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: FixationDataset,
+    *,
+    fold: FoldRule = "auto",
+    center_bias: CenterBias | None = None,
+    cache: FeatureCache | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[ImageScore], dict[str, Any]]:
+    """Returns the score of each image and their summary.
+
+    An image is only scored by parameters that it took no part in making; it is
+    recognised by its pixels, not by its name. Images that the wanted fold has seen are
+    left out, counted and named in the summary.
+
+    Args:
+        predictor: the model.
+        dataset: images and fixations. Its `pixels_per_dva`, where stated, are used,
+            unless the model's card does not know its own.
+        fold: "auto": the fold that has not seen the image, or the mixture for an image
+            that no fold has seen; "mixture"; or one fold by its number.
+        center_bias: for the model, and the baseline of the information gain; by
+            default that of the fold, or the pooled one for the mixture.
+        cache: features of the data set, from `find_cache`; computed where left out.
+        progress: called with images done and images in all.
+
+    Raises:
+        DataError: the model has seen all images.
+        InputError: see `Predictor.predict`.
+        ConfigError: no such fold or center bias.
+
+    Example:
+        >>> scores, summary = evaluate(  # doctest: +SKIP
+        ...     load_pretrained("deepgaze2"), read_folder("osie")
+        ... )
+        >>> summary["per_image"]["ig"]["mean"]  # doctest: +SKIP
+        1.85
+    """
+    scores: list[ImageScore] = []
+    refused: list[str] = []
+    scored_by: dict[int | str, int] = {}
+    scales = _pixels_per_dva(predictor, dataset)
+    for index, name in enumerate(dataset.image_names):
+        if progress is not None:
+            progress(index, len(dataset))
+        picture = None if cache else dataset.image(index)
+        rgb_hash = cache.rgb_sha256[index] if cache else rgb_sha256(picture)
+        number = fold
+        if fold == "auto":
+            unseen = predictor.membership.unseen_fold(rgb_hash)
+            number = "mixture" if unseen is None else unseen
+        if predictor.membership.has_seen(rgb_hash, number):
+            refused.append(name)
+            continue
+        fixations = dataset.fixations.of_images(index)
+        if len(fixations) == 0:
+            scores.append(ImageScore(name, 0, None, None))
+            continue
+        size = tuple(map(int, dataset.image_sizes[index]))
+        scale = {"pixels_per_dva": scales[index]}
+        if cache:
+            features = cache.read([index], predictor.model.taps)[0]
+        else:
+            features = predictor.features(picture, **scale)
+        which = {"fold": number, "center_bias": center_bias}
+        log_density = predictor.log_density_of_features(
+            features, size, **which, **scale
+        )
+        baseline = predictor.center_bias_log_density(size, **which)
+        scored_by[number] = scored_by.get(number, 0) + 1
+        scores.append(
+            score_image(name, log_density, baseline, fixations.x, fixations.y)
+        )
+    if progress is not None:
+        progress(len(dataset), len(dataset))
+    if refused and not scored_by:
+        raise DataError(
+            f"{predictor.name} was trained on all images of {dataset.name} that have "
+            f"fixations, first {refused[0]}; score it on other images, or with the "
+            "folds that have not seen them (auto)"
+        )
+    summary = summarise(scores, _baseline_name(center_bias, scored_by))
+    summary |= {
+        "model": {"name": predictor.name, "sha256": predictor.sha256},
+        "data": dataset.name,
+        "fold": fold,
+        "scored_by_fold": {
+            str(number): scored_by[number]
+            for number in sorted(scored_by, key=str)
+            if number != "mixture"
+        },
+        "scored_by_mixture": scored_by.get("mixture", 0),
+        "n_images_refused": len(refused),
+        "images_refused": refused,
+        "pixels_per_dva": _summary_of_scales(predictor, scales),
+        "version": __version__,
+    }
+    return scores, summary
+
+
+def find_cache(predictor: Predictor, dataset: FixationDataset) -> FeatureCache | None:
+    """Returns the finished feature cache of a data set, if training left one.
+
+    Only caches in float32 count, whose features are exactly those of a prediction.
+
+    Args:
+        predictor: the model, whose network, taps and scale the cache must have.
+        dataset: whose pictures it must hold.
+    """
+    folder = cache_dir() / "features"
+    if predictor.stored_features is not None or not folder.is_dir():
+        return None
+    weights = features_card(predictor.model.network)["source_sha256"]
+    scales = [
+        predictor.image_scale(value) for value in _pixels_per_dva(predictor, dataset)
+    ]
+    return open_cache(
+        plan_cache(dataset, predictor.model, weights, folder, np.array(scales))
+    )
 
 
 def score_image(
@@ -176,6 +310,39 @@ def write_table(
     beside = path.with_suffix(".json")
     write_text(beside, text + "\n")
     return beside
+
+
+def _pixels_per_dva(
+    predictor: Predictor, dataset: FixationDataset
+) -> list[float | None]:
+    """Returns the value to predict each image with; None is the card's own."""
+    if dataset.pixels_per_dva is None or predictor.card.get("pixels_per_dva") is None:
+        return [None] * len(dataset)
+    return [float(value) for value in dataset.pixels_per_dva]
+
+
+def _summary_of_scales(
+    predictor: Predictor, scales: Sequence[float | None]
+) -> dict[str, Any]:
+    stated = [value for value in scales if value is not None]
+    own = predictor.card.get("pixels_per_dva")
+    if not stated:
+        return {"from": "the model's card", "min": own, "max": own}
+    return {"from": "images.csv", "min": min(stated), "max": max(stated)}
+
+
+def _baseline_name(
+    center_bias: CenterBias | None, scored_by: dict[int | str, int]
+) -> str:
+    if isinstance(center_bias, np.ndarray):
+        return "center bias given as an array"
+    if center_bias is not None:
+        return "uniform" if center_bias == "uniform" else f"center bias {center_bias}"
+    if "mixture" not in scored_by:
+        return "center bias of the fold"
+    if len(scored_by) == 1:
+        return "pooled center bias"
+    return "center bias of the fold, the pooled one for images new to all folds"
 
 
 def _finite(score: ImageScore, measure: str) -> float:

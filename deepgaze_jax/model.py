@@ -223,8 +223,8 @@ def mixture(log_densities: jax.Array) -> jax.Array:
 
     Example:
         >>> two = np.log([[[0.5, 0.5]], [[0.9, 0.1]]])
-        >>> np.exp(mixture(two)).round(2).tolist()
-        [[0.7, 0.3]]
+        >>> [round(float(p), 2) for p in np.exp(mixture(two))[0]]
+        [0.7, 0.3]
     """
     log_densities = jnp.asarray(log_densities)
     return logsumexp(log_densities, axis=0) - float(np.log(log_densities.shape[0]))

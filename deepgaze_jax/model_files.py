@@ -18,6 +18,7 @@ __all__ = [
     "ALIASES",
     "FORMAT_VERSION",
     "MODELS",
+    "RUN_MODEL",
     "available_models",
     "check_family",
     "load_model",
@@ -40,6 +41,9 @@ ALIASES = {
     "deepgaze1": "deepgaze1-osie",
     "icf": "icf-osie",
 }
+
+#: Where a finished training run keeps its model.
+RUN_MODEL = "model.safetensors"
 
 _PRETRAINED = Path(__file__).parent / "pretrained"
 _MAX_HEADER_BYTES = safetensors_file.MAX_HEADER_BYTES
@@ -69,15 +73,16 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
     """Return the file of a model, given its name, its alias or a path.
 
     Args:
-        name_or_path: `deepgaze2-osie`, an alias such as `deepgaze2`, or a
-            `.safetensors` file.
+        name_or_path: `deepgaze2-osie`, an alias such as `deepgaze2`, a
+            `.safetensors` file, or the folder of a finished training run.
         folder: where named models lie.
 
     Returns:
         An existing file.
 
     Raises:
-        WeightsError: there is no such model; names those that there are.
+        WeightsError: there is no such model (names those that there are), or a run
+            that has not finished.
 
     Example:
         >>> resolve("deepgaze9")
@@ -92,21 +97,33 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
         problem = f"the model {name} is not part of this installation"
     else:
         path = Path(name_or_path)
-        if (path / "config.json").is_file():
-            path = path / "model.safetensors"
-            if not path.is_file():
-                raise WeightsError(
-                    f"{path.parent}: training has not finished; go on with "
-                    "deepgaze train ... --resume"
-                )
         if path.is_file():
             return path
-        what = "is a folder" if path.is_dir() else "no such model or file"
-        problem = f"{name_or_path}: {what}"
+        if path.is_dir():
+            return _of_run(path)
+        problem = f"{name_or_path}: no such model or file"
     there = ", ".join(available_models(folder)) or "none"
     raise WeightsError(
         f"{problem}; available models: {there}; or give a .safetensors file"
     )
+
+
+def _of_run(run: Path) -> Path:
+    """Return the model of a training run."""
+    path = run / RUN_MODEL
+    if path.is_file():
+        return path
+    if (run / "config.json").is_file():
+        problem = (
+            "training has not finished; go on with "
+            f"`deepgaze train --data ... -o {run} --resume`"
+        )
+    else:
+        problem = (
+            f"is a folder without {RUN_MODEL}; give the folder of a training run, or a "
+            ".safetensors file"
+        )
+    raise WeightsError(f"{run}: {problem}")
 
 
 def save_model(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.scipy.special import logsumexp
 
 __all__ = [
@@ -279,4 +280,6 @@ def log_normalise(x: jax.Array) -> jax.Array:
     Returns:
         log densities, same shape: log-sum-exp over the last two axes is zero.
     """
+    # Near zero the difference rounds least: far from it, digits would be lost.
+    x = x - lax.stop_gradient(x.max(axis=(-2, -1), keepdims=True))
     return x - logsumexp(x, axis=(-2, -1), keepdims=True)

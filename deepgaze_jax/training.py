@@ -95,9 +95,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
-        for name in ("epochs", "patience", "batch_size", "input_scale"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be > 0")
+        positive = ("epochs", "patience", "batch_size", "input_scale", "learning_rate")
+        for name in (*positive, "pixels_per_dva"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; it must be > 0 and finite")
+        for name in ("weight_decay", "warmup_steps", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be >= 0")
         for name in ("feature_dropout", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(
@@ -181,7 +186,7 @@ def train(
     Raises:
         ConfigError: the folder holds a run already, or one with another configuration
             (all differences are listed).
-        TrainingError: the loss is not finite.
+        TrainingError: a loss, parameter or validation score is not finite.
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
@@ -198,7 +203,8 @@ def train(
         config.feature_dtype,
     )
     folds, fold_ids = _folds(len(dataset), config)
-    _claim(run, config, plan, dataset, resume)
+    identity = _identity(config, plan, dataset)
+    _check_run(run, identity, resume)
     size = f"feature cache: {plan.n_bytes / 1e9:.2f} GB in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
     cache = build_cache(
@@ -209,7 +215,9 @@ def train(
         max_bytes=max_cache_bytes,
         progress=lambda done, total: report(Progress("features", done, total)),
     )
-    data = prepare(dataset, cache, model, folds)
+    data = prepare(dataset, cache, model, folds, fold_ids)
+    # Only now: a run that could not start leaves nothing to go on with.
+    _claim(run, identity)
     with Checkpoints(run / "checkpoints") as checkpoints:
         state, log = _start(run, data, config, fold_ids, checkpoints)
         steps = make_steps(model, config.optimiser)
@@ -263,14 +271,10 @@ def _folds(
     return tuple(folds[k] for k in chosen), chosen
 
 
-def _claim(
-    run: Path,
-    config: TrainConfig,
-    plan: CachePlan,
-    dataset: FixationDataset,
-    resume: bool,
-) -> None:
-    """Write what the run is, or compare it with what it was."""
+def _identity(
+    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
+) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it is read from JSON."""
     fixations = dataset.fixations
     table = b"".join(
         np.ascontiguousarray(getattr(fixations, name)).tobytes()
@@ -284,17 +288,25 @@ def _claim(
             "fixations": hashlib.sha256(table).hexdigest(),
         },
     }
-    identity = json.loads(json.dumps(identity))
+    return json.loads(json.dumps(identity))
+
+
+def _check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
+    """Raise ConfigError where the folder holds a run that this one must not touch."""
     path = run / "config.json"
     if not path.exists() and not (run / "checkpoints").exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(identity, indent=2) + "\n")
         return
     if not resume:
         raise ConfigError(
             f"{run} already holds a run; go on with --resume or choose another folder"
         )
-    before = json.loads(path.read_text())
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path} is missing or damaged, so it is unknown what the run is; choose "
+            "another folder"
+        ) from error
     different = [
         f"{name} was {before.get(name)!r} and is {identity.get(name)!r}"
         for name in sorted({*before, *identity})
@@ -302,6 +314,13 @@ def _claim(
     ]
     if different:
         raise ConfigError(f"{run} is another run: {'; '.join(different)}")
+
+
+def _claim(run: Path, identity: dict[str, Any]) -> None:
+    """Write what the run is, unless that is already there."""
+    if not (run / "config.json").exists():
+        run.mkdir(parents=True, exist_ok=True)
+        write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
 
 
 def _start(
@@ -320,7 +339,13 @@ def _start(
     shape = (len(fold_ids), config.model.channels)
     like = init_state(params, jnp.zeros(shape), jnp.ones(shape), config.optimiser)
     state = checkpoints.load({"state": like})["state"]
-    lines = (run / "log.jsonl").read_text().splitlines()
+    path = run / "log.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if len(lines) < checkpoints.latest:
+        raise ConfigError(
+            f"{path} has {len(lines)} lines, but the newest checkpoint is of epoch "
+            f"{checkpoints.latest}; restore the log or start a new run"
+        )
     return state, [json.loads(line) for line in lines[: checkpoints.latest]]
 
 
@@ -338,20 +363,18 @@ def _epoch(
     n_steps = data.n_steps(config.batch_size)
     ids = jnp.asarray(fold_ids)
     started = time.monotonic()
+    # Bits/fixation of each step, and of how many images, fold by fold.
     gains = np.zeros((n_steps, len(fold_ids)))
+    n_images = np.zeros((n_steps, len(fold_ids)))
     previous: tuple[int, jax.Array, np.ndarray] | None = None
 
     def settle(pending: tuple[int, jax.Array, np.ndarray]) -> None:
         step, loss, baseline = pending
         gains[step] = (-np.asarray(loss) - baseline) / math.log(2)
-        if not np.isfinite(gains[step]).all():
-            fold = fold_ids[int(np.argmin(np.isfinite(gains[step])))]
-            raise TrainingError(
-                f"the loss of fold {fold} is not finite at epoch {epoch + 1}, step "
-                f"{step + 1}; lower the learning rate (now {config.learning_rate:g}), "
-                "then start a new run"
-            )
-        mean = float(gains[step].mean())
+        where = f"epoch {epoch + 1}, step {step + 1}"
+        _require_finite("loss", gains[step], fold_ids, where, config)
+        seen = n_images[step] > 0
+        mean = float(gains[step][seen].mean()) if seen.any() else None
         report(Progress("epoch", step, n_steps, epoch + 1, config.epochs, mean))
 
     key = jax.random.fold_in(jax.random.key(config.seed), epoch)
@@ -359,6 +382,7 @@ def _epoch(
     for step, (batch, baseline) in enumerate(batches):
         rate = config.rate(epoch * n_steps + step, config.epochs * n_steps)
         step_key = jax.random.fold_in(key, step)
+        n_images[step] = batch.weights.sum(axis=1)
         state, loss = train_step(state, batch, ids, step_key, np.float32(rate))
         # One step behind, so that the next is under way while this one is read.
         if previous is not None:
@@ -367,15 +391,26 @@ def _epoch(
     settle(previous)
     trained = time.monotonic()
     scores = _validate(state, data, validate_step)
+    # Before anything is kept: the last step's parameters have not met a loss yet.
+    where = f"epoch {epoch + 1}, after step {n_steps}"
+    total = sum(
+        np.abs(np.asarray(leaf, np.float64)).reshape(len(fold_ids), -1).sum(axis=1)
+        for leaf in jax.tree.leaves((state.params, state.average))
+    )
+    _require_finite("size of the parameters", total, fold_ids, where, config)
+    if scores is not None:
+        _require_finite("validation score", scores, fold_ids, where, config)
     state = _keep_best(state, scores, epoch + 1, config.patience)
     record = {
         "epoch": epoch + 1,
         "seconds_training": round(trained - started, 3),
         "seconds_validation": round(time.monotonic() - trained, 3),
         "learning_rate": rate,
-        "train_information_gain": float(gains.mean()),
+        "train_information_gain": float(
+            ((gains * n_images).sum(axis=0) / n_images.sum(axis=0)).mean()
+        ),
         "validation_information_gain": _mean_or_none(scores),
-        "validation_by_fold": None if scores is None else scores.tolist(),
+        "validation_by_fold": [] if scores is None else scores.tolist(),
         "sigma_grid_px": np.asarray(
             state.average["finalizer"]["sigma_grid_px"]
         ).tolist(),
@@ -387,6 +422,23 @@ def _epoch(
     gain = record["validation_information_gain"]
     report(Progress("epoch", n_steps, n_steps, epoch + 1, config.epochs, gain))
     return state, record
+
+
+def _require_finite(
+    what: str,
+    values: np.ndarray,
+    fold_ids: Sequence[int],
+    where: str,
+    config: TrainConfig,
+) -> None:
+    """Raise TrainingError for the first fold whose value is not finite."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise TrainingError(
+            f"the {what} of fold {fold_ids[int(np.argmin(finite))]} is not finite at "
+            f"{where}; lower the learning rate (now {config.learning_rate:g}), then "
+            "start a new run"
+        )
 
 
 def _mean_or_none(scores: np.ndarray | None) -> float | None:

@@ -68,12 +68,7 @@ class TrainingData:
 
     def n_steps(self, batch_size: int) -> int:
         """Return the number of training steps of an epoch."""
-        return sum(len(_cut(self._in_use(g), batch_size)) for g in self.groups)
-
-    def _in_use(self, group: Group) -> np.ndarray:
-        """Return the positions in a group of images that some fold trains on."""
-        used = np.unique(np.concatenate([fold.train for fold in self.folds]))
-        return np.flatnonzero(np.isin(group.images, used))
+        return sum(len(_cut(group.images, batch_size)) for group in self.groups)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every channel on each training part.
@@ -111,6 +106,8 @@ class TrainingData:
         """Yield the batches of an epoch, each with its baseline.
 
         All folds get the same images; the weights say which of them train on each.
+        Every image is among them, whichever folds are trained: a fold sees the same
+        batches alone and among others.
 
         Args:
             batch_size: images of a batch; the last one of a group may be smaller.
@@ -123,7 +120,7 @@ class TrainingData:
         rng = np.random.default_rng([seed, epoch])
         pieces = []
         for group in self.groups:
-            order = rng.permutation(self._in_use(group))
+            order = rng.permutation(len(group.images))
             pieces += [(group, part) for part in _cut(order, batch_size)]
         pieces = [pieces[i] for i in rng.permutation(len(pieces))]
         member = np.zeros((len(self.folds), self.baseline.shape[1]), np.float32)
@@ -234,6 +231,7 @@ def prepare(
     cache: FeatureCache,
     model: FixationModel,
     folds: Sequence[Fold],
+    fold_ids: Sequence[int] | None = None,
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -244,17 +242,22 @@ def prepare(
         cache: their features.
         model: the model, for its grid.
         folds: folds to train.
+        fold_ids: their numbers, for messages; counted from 0 by default.
 
     Raises:
         DataError: no image has fixations, or a fold's parts have none.
     """
     fixations = dataset.fixations
     n_fixations = np.bincount(fixations.image, minlength=len(dataset))
-    for k, fold in enumerate(folds):
+    for k, fold in zip(fold_ids or range(len(folds)), folds, strict=True):
         for part in ("train", "validation"):
             images = getattr(fold, part)
             if len(images) and not n_fixations[images].any():
-                raise DataError(f"the {part} part of fold {k} has no fixations")
+                raise DataError(
+                    f"none of the {len(images)} images in the {part} part of fold {k} "
+                    f"has fixations ({dataset.image_names[images[0]]} and so on); "
+                    "remove images without fixations or make fewer folds"
+                )
     everything = np.arange(len(dataset))
     fitted = fit_center_biases(
         fixations, dataset.image_sizes, [*(fold.train for fold in folds), everything]

@@ -48,3 +48,59 @@ def osie(shared_data):
     from deepgaze_jax.datasets.folder import read_folder
 
     return read_folder(shared_data / "osie")
+
+
+@pytest.fixture(scope="session")
+def small_params():
+    """Random VGG-19 values."""
+    import oracles
+
+    return oracles.random_vgg19_params(7)
+
+
+@pytest.fixture(scope="session")
+def small_folds(small_params):
+    """Random readouts, finalizers and center biases of two folds."""
+    import small_models
+
+    return small_models.random_folds(small_params)
+
+
+@pytest.fixture(scope="session")
+def small_cache(small_params, tmp_path_factory):
+    """A cache folder that holds them as VGG-19."""
+    import small_models
+
+    cache = tmp_path_factory.mktemp("cache")
+    small_models.write_feature_weights(cache, small_params)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A weights cache with random VGG-19 values; returns its folder and the values."""
+    import tiny
+
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, tiny.write_weights(cache)
+
+
+@pytest.fixture
+def tiny_cache(tiny_weights, monkeypatch):
+    """The values of a random VGG-19 that the library takes for the registered one."""
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
+    return tiny_weights[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_folders(tmp_path_factory):
+    """Two small data sets: pictures of one size, and of two sizes."""
+    import tiny
+
+    root = tmp_path_factory.mktemp("data")
+    return {
+        "one": tiny.write_folder(root / "one", [tiny.WIDE] * 13, 1, without=(5,)),
+        "two": tiny.write_folder(
+            root / "two", [tiny.WIDE] * 8 + [tiny.NARROW] * 4, 2, without=(3, 9)
+        ),
+    }

@@ -21,12 +21,21 @@ import numpy as np
 
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError
-from deepgaze_jax.images import load_image, rgb_sha256
+from deepgaze_jax.file_lock import file_lock
+from deepgaze_jax.files import write_text
+from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
 from deepgaze_jax.vgg import tap_channels
 
-__all__ = ["CachePlan", "FeatureCache", "build_cache", "plan_cache", "stored_maps"]
+__all__ = [
+    "CachePlan",
+    "FeatureCache",
+    "build_cache",
+    "open_cache",
+    "plan_cache",
+    "stored_maps",
+]
 
 FORMAT_VERSION = 1
 Progress = Callable[[int, int], None]
@@ -144,8 +153,8 @@ def plan_cache(
 def _file_hashes(dataset: FixationDataset) -> list[str]:
     """Return the sha256 of each picture's file."""
     return [
-        hashlib.sha256((dataset.root / "images" / name).read_bytes()).hexdigest()
-        for name in dataset.image_names
+        hashlib.sha256(dataset.image_path(image).read_bytes()).hexdigest()
+        for image in range(len(dataset))
     ]
 
 
@@ -228,22 +237,40 @@ def build_cache(
         The opened cache.
 
     Raises:
-        DataError: the size is above the bound, or the cache's own files contradict
-            each other.
+        DataError: the size is above the bound, the cache's own files contradict each
+            other, or a picture has another size than the data set states.
     """
-    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
-    checks = _read_state(state_path, plan)
-    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
-        checks = {}
+    cells_path = plan.folder / "features.bin"
+    checks = _finished(plan)
     if len(checks) < len(plan.cells):
         _check_space(plan, max_bytes, cells_path)
         plan.folder.mkdir(parents=True, exist_ok=True)
-        if not cells_path.exists():
-            # Open without truncation elsewhere: an interrupted build goes on.
+        # Another process may be at it: then wait, and find it done.
+        with file_lock(plan.folder / "build.lock"):
+            checks = _finished(plan)
+            # Never opened with truncation: an interrupted build goes on.
             cells_path.touch()
-        os.truncate(cells_path, plan.n_bytes)
-        _extract(plan, dataset, model, feature_params, checks, progress)
-    total = int(plan.cells.sum())
+            os.truncate(cells_path, plan.n_bytes)
+            _extract(plan, dataset, model, feature_params, checks, progress)
+    return _opened(plan, checks)
+
+
+def open_cache(plan: CachePlan) -> FeatureCache | None:
+    """Return the cache of a plan if it is finished, else None; computes nothing.
+
+    Args:
+        plan: from `plan_cache`.
+
+    Raises:
+        DataError: the folder holds another cache.
+    """
+    checks = _finished(plan)
+    return None if len(checks) < len(plan.cells) else _opened(plan, checks)
+
+
+def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
+    """Return a finished cache."""
+    cells_path, total = plan.folder / "features.bin", int(plan.cells.sum())
     return FeatureCache(
         plan=plan,
         rgb_sha256=tuple(checks[str(i)]["rgb"] for i in range(len(plan.cells))),
@@ -255,8 +282,10 @@ def build_cache(
 def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> None:
     """Raise DataError where the cache would be larger than allowed."""
     parent = next(path for path in cells_path.parents if path.exists())
-    reserved = cells_path.stat().st_size if cells_path.exists() else 0
-    free = int(0.9 * (shutil.disk_usage(parent).free + reserved))
+    # What an interrupted build has written counts as free. Its file has holes, so its
+    # length says nothing (and where the blocks are not known, nothing is counted).
+    blocks = getattr(cells_path.stat(), "st_blocks", 0) if cells_path.exists() else 0
+    free = int(0.9 * (shutil.disk_usage(parent).free + 512 * blocks))
     bound = free if max_bytes is None else min(max_bytes, free)
     if plan.n_bytes > bound:
         raise DataError(
@@ -266,21 +295,26 @@ def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> No
         )
 
 
-def _read_state(path: Path, plan: CachePlan) -> dict[str, dict]:
+def _finished(plan: CachePlan) -> dict[str, dict]:
     """Return checksum and picture hash of each finished image, by index as text."""
-    if not path.exists():
+    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
+    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
         return {}
-    state = json.loads(path.read_text())
-    if state["key_sha256"] != hashlib.sha256(plan.key.encode()).hexdigest():
-        raise DataError(f"{path} belongs to another cache; delete its folder")
-    return state["images"]
+    try:
+        state = json.loads(state_path.read_text(encoding="utf-8"))
+        key, checks = state["key_sha256"], dict(state["images"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Without its state nothing in the file can be trusted.
+        return {}
+    if key != hashlib.sha256(plan.key.encode()).hexdigest():
+        raise DataError(f"{state_path} belongs to another cache; delete its folder")
+    return checks
 
 
-def _write_state(path: Path, plan: CachePlan, checks: dict[str, dict]) -> None:
+def _write_state(plan: CachePlan, checks: dict[str, dict]) -> None:
     key = hashlib.sha256(plan.key.encode()).hexdigest()
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps({"key_sha256": key, "images": checks}))
-    os.replace(temporary, path)
+    text = json.dumps({"key_sha256": key, "images": checks})
+    write_text(plan.folder / "state.json", text)
 
 
 def _extract(
@@ -310,8 +344,7 @@ def _extract(
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
 
     def prepare(image: int) -> tuple[np.ndarray, str]:
-        path = dataset.root / "images" / dataset.image_names[image]
-        picture = load_image(path)
+        picture = dataset.image(image)
         return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
 
     with ThreadPoolExecutor(1) as pool:
@@ -320,7 +353,8 @@ def _extract(
             picture, picture_hash = ahead.result()
             if done < len(missing):
                 ahead = pool.submit(prepare, missing[done])
-            features = np.asarray(compute(params, picture), plan.dtype)
+            with np.errstate(over="ignore"):
+                features = np.asarray(compute(params, picture)).astype(plan.dtype)
             if not np.isfinite(features).all():
                 raise DataError(
                     f"features of {dataset.image_names[image]} are not finite in "
@@ -330,7 +364,8 @@ def _extract(
             part[:] = features.reshape(part.shape)
             checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": picture_hash}
             if done % 20 == 0 or done == len(missing):
-                _write_state(plan.folder / "state.json", plan, checks)
+                # The state last: a finished cache is not compared with its checksums.
+                cells.flush()
+                _write_state(plan, checks)
             if progress is not None:
                 progress(len(checks), len(plan.cells))
-    cells.flush()

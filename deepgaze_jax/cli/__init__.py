@@ -1,0 +1,113 @@
+"""The command line `deepgaze`: verbs, errors and exit codes.
+
+Each verb is a function whose signature tyro turns into options. Its module is
+imported when the verb is used, so that none pays for the libraries of the others.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+import deepgaze_jax
+from deepgaze_jax.cli.messages import UsageError, complain
+from deepgaze_jax.errors import DeepGazeError
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class _Verb:
+    """What can be done.
+
+    Attributes:
+        module: below this package.
+        function: does it, and returns the exit code.
+        summary: one line for the list of verbs.
+    """
+
+    module: str
+    function: str
+    summary: str
+
+
+_VERBS = {
+    "predict": _Verb("predict", "predict", "where people look in pictures"),
+    "demo": _Verb("predict", "demo", "predict on a sample photograph"),
+    "evaluate": _Verb("evaluate", "evaluate", "score a model on fixations"),
+    "train": _Verb("train", "train", "train the readouts of all folds"),
+    "export": _Verb("train", "export", "write the model of a training run"),
+    "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
+    "weights list": _Verb("weights", "list_weights", "feature weights and their state"),
+    "doctor": _Verb("doctor", "doctor", "versions, devices, caches, what is there"),
+}
+
+_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit code of a command: 0 all good, 1 something failed, 2 usage.
+
+    Args:
+        argv: what follows `deepgaze`; by default that of the process.
+
+    Example:
+        >>> main(["--version"])
+        deepgaze-jax 0.1.0
+        0
+    """
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except UsageError as error:
+        complain(error)
+        return _USAGE
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would say so once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except (DeepGazeError, OSError) as error:
+        complain(error)
+        return _FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except SystemExit as leaving:  # tyro, after --help or a wrong option
+        return leaving.code if isinstance(leaving.code, int) else 0
+
+
+def _run(argv: list[str]) -> int:
+    if argv[:1] == ["--version"]:
+        print(f"deepgaze-jax {deepgaze_jax.__version__}")
+        return 0
+    name = next((n for n in _VERBS if argv[: len(n.split())] == n.split()), None)
+    if name is None:
+        return _help(argv)
+    verb = _VERBS[name]
+    module = importlib.import_module(f"deepgaze_jax.cli.{verb.module}")
+    return tyro.cli(
+        getattr(module, verb.function),
+        prog=f"deepgaze {name}",
+        args=argv[len(name.split()) :],
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def _help(argv: list[str]) -> int:
+    """List the verbs; an error unless that was asked for."""
+    words = [word for word in argv if word not in ("-h", "--help")]
+    group = [name for name in _VERBS if words and name.split()[0] == words[0]]
+    if words and (not group or len(words) > 1):
+        name = " ".join(words[:2] if group else words[:1])
+        close = difflib.get_close_matches(name, _VERBS, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see deepgaze --help"
+        raise UsageError(f"there is no verb {name!r}; {hint}")
+    listed = {name: _VERBS[name] for name in group or _VERBS}
+    width = max(map(len, listed))
+    lines = ["usage: deepgaze VERB [OPTIONS]      deepgaze VERB --help", ""]
+    lines += [f"  {name:{width}}  {verb.summary}" for name, verb in listed.items()]
+    asked = len(words) < len(argv)
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else _USAGE

@@ -1,0 +1,105 @@
+"""`deepgaze train` and `deepgaze export`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from deepgaze_jax import training
+from deepgaze_jax.cli.compilation import keep_compiled_programs
+from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.options import output as output_option
+from deepgaze_jax.cli.options import unset
+from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.errors import InputError
+
+__all__ = ["ProgressBars", "export", "train"]
+
+
+def train(
+    *,
+    data: Path,
+    output: Annotated[Path, output_option("RUN")],
+    config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
+    resume: bool = False,
+    max_cache_gb: Annotated[float | None, unset("GB")] = None,
+) -> int:
+    """Train the readouts of all folds on the fixations of a data set.
+
+    Args:
+        data: Folder with images/ and fixations.csv.
+        output: Folder of the run: checkpoints, log, and at the end
+            the model.
+        config: How to train.
+        resume: Go on where the run was interrupted.
+        max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
+            default what leaves a tenth of the disk's free space.
+    """
+    keep_compiled_programs()
+    bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
+    with ProgressBars() as bars:
+        training.train(
+            read_folder(data),
+            config,
+            output,
+            resume=resume,
+            max_cache_bytes=bound,
+            progress=bars,
+        )
+    print(output)
+    return 0
+
+
+def export(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    output: Annotated[Path, output_option("MODEL")],
+    evaluation: Annotated[Path | None, unset("TABLE.json")] = None,
+) -> int:
+    """Write the model of a training run to one file, with its card.
+
+    Args:
+        run: Folder of the run.
+        output: A .safetensors file.
+        evaluation: Summary from `deepgaze evaluate`, for the card.
+    """
+    summary = None
+    if evaluation is not None:
+        try:
+            summary = json.loads(evaluation.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{evaluation}: is not the JSON of an evaluation ({error}); give the "
+                "file that `deepgaze evaluate` writes beside its table"
+            ) from error
+    training.export_run(run, output, evaluation=summary)
+    print(output)
+    return 0
+
+
+class ProgressBars:
+    """Shows a training run: one bar for the features, one for each epoch."""
+
+    def __init__(self) -> None:
+        self._bar = Bar("image")
+
+    def __call__(self, progress: training.Progress) -> None:
+        """Show a `training.Progress`."""
+        if progress.message:
+            say(progress.message)
+        if progress.stage == "features":
+            title = "features"
+        else:
+            title = f"epoch {progress.epoch}/{progress.n_epochs}"
+        self._bar(progress.done, progress.total, title)
+        if progress.information_gain is not None:
+            part = "validation" if progress.done == progress.total else "training"
+            gain = f"{progress.information_gain:.3f} bit/fixation"
+            self._bar.note(f"{part} IG {gain} over the center bias")
+
+    def __enter__(self) -> "ProgressBars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -1,0 +1,62 @@
+"""Center biases that have a name, or lie in a file of numpy."""
+
+from pathlib import Path
+
+import numpy as np
+
+from deepgaze_jax.center_bias import CENTER_BIAS_SHAPE, uniform_log_density
+from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.model_files import available_models, load_model
+
+__all__ = ["center_bias_names", "load_center_bias"]
+
+
+def center_bias_names() -> tuple[str, ...]:
+    """Return the names of center biases: of the data sets that models were trained on.
+
+    Example:
+        >>> center_bias_names()[0]
+        'uniform'
+    """
+    return ("uniform", *_models_by_data())
+
+
+def load_center_bias(name_or_file: str | Path) -> np.ndarray:
+    """Return a center bias by name ([75, 100]) or from a `.npy` file (as it is there).
+
+    Args:
+        name_or_file: a name in `center_bias_names()`, or a file of numpy.
+
+    Raises:
+        ConfigError: no such name, or a file that is not an array of numpy.
+
+    Example:
+        >>> load_center_bias("uniform").shape
+        (75, 100)
+    """
+    models = _models_by_data()
+    if str(name_or_file) == "uniform":
+        return uniform_log_density(*CENTER_BIAS_SHAPE)
+    if str(name_or_file) in models:
+        tensors, _ = load_model(models[str(name_or_file)])
+        return tensors["center_bias/log_density"][-1]
+    path = Path(name_or_file)
+    if path.suffix.lower() != ".npy":
+        raise ConfigError(
+            f"there is no center bias {str(name_or_file)!r}; there are: "
+            f"{', '.join(center_bias_names())}; or give a .npy file"
+        )
+    try:
+        # Mapped, so that a header cannot ask for more memory than the file has.
+        return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path}: is not a center bias ({line}); expected a .npy file with the log "
+            "density [height, width]"
+        ) from error
+
+
+def _models_by_data() -> dict[str, str]:
+    """Return one model for each data set, both by name."""
+    return {name.rpartition("-")[2]: name for name in available_models()[::-1]}

@@ -1,0 +1,177 @@
+"""Pictures of densities: a photograph with the density over it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from deepgaze_jax.errors import InputError
+from deepgaze_jax.files import replacing
+from deepgaze_jax.images import load_image
+from deepgaze_jax.ops import resize_image
+
+__all__ = ["mass_levels", "overlay", "write_png"]
+
+#: Longest side of an overlay in pixels.
+MAX_SIDE = 1600
+
+# How the picture is drawn; lengths are shares of the longest side.
+_SMOOTHING = 0.004
+_LINE_WIDTH = 0.0022
+_COLOUR = 0.45  # What is left of the photograph's colour.
+_OPACITY = 0.62  # Of the heat where the density is highest.
+_STEPS = 2**20  # Densities closer than the highest over this count as equal.
+_COLOUR_MAP = "inferno"
+_COLOUR_RANGE = (0.3, 0.97)  # Its darkest end cannot be seen on dark photographs.
+
+
+def mass_levels(log_density: Any, n_parts: int = 4) -> np.ndarray:
+    """Return the values whose contour lines split a density into parts of equal mass.
+
+    The pixels above level k hold (k + 1) / n_parts of the mass, with the fewest pixels
+    that can hold it.
+
+    Args:
+        log_density: [height, width], natural logarithm.
+        n_parts: number of parts.
+
+    Returns:
+        float64 [n_parts - 1], natural logarithms, highest first.
+
+    Raises:
+        InputError: not a map of numbers, or all of it is minus infinity.
+
+    Example:
+        >>> np.exp(mass_levels(np.log([[0.5, 0.25, 0.15, 0.1]]))).round(2)
+        array([0.5 , 0.5 , 0.25])
+    """
+    ordered = np.sort(_checked(log_density), axis=None)[::-1]
+    mass = np.cumsum(np.exp(ordered - ordered[0]))
+    wanted = np.arange(1, n_parts) / n_parts * mass[-1]
+    return ordered[np.searchsorted(mass, wanted)]
+
+
+def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarray:
+    """Return a photograph under the density of fixations, with contour lines.
+
+    The three lines split the density into four parts of equal mass: a quarter of all
+    fixations is expected inside the innermost, half inside the middle one, three
+    quarters inside the outer. Colour and opacity follow the same scale, so pictures of
+    narrow and of broad densities can be compared. Outside the outer line the
+    photograph stays as it is, only paler.
+
+    Args:
+        image: what `load_image` takes; [height, width, 3].
+        log_density: [height, width], natural logarithm.
+        max_side: longest side of the result; larger photographs are shrunk.
+
+    Returns:
+        uint8 [h, w, 3], RGB.
+
+    Raises:
+        InputError: image and density have different sizes, or are none.
+
+    Example:
+        >>> photograph = np.full((60, 80, 3), 128, np.uint8)
+        >>> overlay(photograph, np.zeros((60, 80))).shape
+        (60, 80, 3)
+    """
+    image = load_image(image)
+    values = _checked(log_density)
+    if values.shape != image.shape[:2]:
+        raise InputError(
+            f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
+            f"{image.shape[0]}x{image.shape[1]}; give those that belong together"
+        )
+    density = np.exp(values - values.max()).astype(np.float32)
+    scale = min(1.0, max_side / max(values.shape))
+    size = [max(1, round(side * scale)) for side in values.shape]
+    # A shrunk density stays one per pixel of the photograph: its mean over an area.
+    density = resize_image(density[..., None], *size)[..., 0]
+    photograph = resize_image(image, *size)
+    # Densities come in steps of a few pixels; a narrow blur hides the steps.
+    density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
+    with np.errstate(divide="ignore"):
+        levels = np.exp(mass_levels(np.log(density)))
+    return _with_contours(_blend(photograph, _below(density)), density, levels)
+
+
+def write_png(path: str | Path, picture: np.ndarray) -> None:
+    """Write a picture as PNG, in one step; returns nothing.
+
+    Args:
+        path: the file; it appears complete or not at all.
+        picture: uint8 [height, width, 3].
+    """
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG", compress_level=4)
+
+
+def _checked(log_density: Any) -> np.ndarray:
+    values = np.asarray(log_density)
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
+        raise InputError(
+            f"the density has the shape {list(values.shape)} and type {values.dtype}; "
+            "expected numbers [height, width]"
+        )
+    values = values.astype(np.float64)
+    if np.isnan(values).any() or not np.isfinite(values.max()):
+        raise InputError("the density has NaN or no finite value; expected logarithms")
+    return values
+
+
+def _below(density: np.ndarray) -> np.ndarray:
+    """Return for each pixel the share of the mass in pixels of lower density.
+
+    Pixels of equal density share their place, so a flat density is flat here, too.
+    """
+    steps = np.rint(density * (_STEPS / density.max())).astype(np.int64)
+    mass = np.bincount(steps.ravel(), weights=density.ravel())
+    below = np.cumsum(mass) - mass / 2
+    return (below / mass.sum()).astype(np.float32)[steps]
+
+
+def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return the photograph, paler, with the heat over it; RGB 0..255."""
+    import matplotlib
+
+    grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
+    pale = _COLOUR * photograph + (1 - _COLOUR) * grey[..., None]
+    low, high = _COLOUR_RANGE
+    colours = matplotlib.colormaps[_COLOUR_MAP](low + (high - low) * heat)
+    # Smooth at both ends: nothing begins with an edge.
+    opacity = _OPACITY * (heat * heat * (3 - 2 * heat))[..., None]
+    return pale * (1 - opacity) + 255 * colours[..., :3] * opacity
+
+
+def _with_contours(
+    picture: np.ndarray, density: np.ndarray, levels: np.ndarray
+) -> np.ndarray:
+    """Return the picture with one line for each level of the density, uint8."""
+    from matplotlib import patheffects
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = density.shape
+    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    # Flat densities have no lines, and equal levels only one.
+    levels = np.unique(levels)
+    levels = levels[(levels > density.min()) & (levels < density.max())]
+    if min(height, width) < 2 or len(levels) == 0:
+        return picture
+    # One figure pixel is one pixel: 72 per inch make a point one, too.
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
+    axes.set_axis_off()
+    axes.imshow(picture, extent=(0, width, height, 0), aspect="auto")
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    line = max(1.0, _LINE_WIDTH * max(height, width))
+    lines = axes.contour(x, y, density, levels, colors="white", linewidths=line)
+    halo = patheffects.Stroke(linewidth=2.6 * line, foreground="black", alpha=0.55)
+    lines.set_path_effects([halo, patheffects.Normal()])
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]

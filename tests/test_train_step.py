@@ -1,0 +1,489 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import tiny
+
+from deepgaze_jax import weights
+from deepgaze_jax.datasets.features import build_cache, plan_cache
+from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.folds import Fold, make_folds
+from deepgaze_jax.model import FixationModel, deepgaze2, select_folds
+from deepgaze_jax.readout import fold_feature_scaling
+from deepgaze_jax.train_step import (
+    MIN_SIGMA_GRID_PX,
+    Batch,
+    Optimiser,
+    init_state,
+    make_steps,
+    raw_params,
+)
+from deepgaze_jax.training_data import prepare
+
+SHALLOW = FixationModel(taps=tiny.TAPS, widths=(4, 2, 1))
+SCALE = 1.25
+PLAIN = Optimiser(feature_dropout=0.0, weight_decay=0.1, average_decay=0.5)
+DROPOUT = Optimiser(feature_dropout=0.75, weight_decay=0.1)
+N_FOLDS = 3
+FOLD_IDS = jnp.arange(N_FOLDS)
+# The steps are compiled once for all tests.
+steps_of = functools.cache(make_steps)
+
+
+def prepared(folder, tiny_weights, cache_folder, model=SHALLOW, folds=None):
+    """A data set with everything that training reads."""
+    dataset = read_folder(folder)
+    scales = np.full(len(dataset), SCALE)
+    plan = plan_cache(dataset, model, "w", cache_folder, scales)
+    cache = build_cache(plan, dataset, model, tiny_weights[1])
+    folds = folds or make_folds(len(dataset), n_folds=N_FOLDS)
+    return dataset, prepare(dataset, cache, model, folds)
+
+
+@pytest.fixture(scope="module")
+def one(tiny_folders, tiny_weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    return prepared(tiny_folders["one"], tiny_weights, folder)
+
+
+@pytest.fixture(scope="module")
+def batch(one):
+    """A batch in which every fold has images."""
+    return next(
+        pair
+        for epoch in range(20)
+        for pair in one[1].training_batches(4, 0, epoch)
+        if pair[0].weights.any(axis=1).all()
+    )
+
+
+def start(data, optimiser, model=SHALLOW, folds=range(N_FOLDS), seed=0):
+    params = select_folds(model.init(seed, max(folds) + 1), list(folds))
+    mean, std = data.moments()
+    return init_state(params, mean, 1 / std, optimiser)
+
+
+def host(tree):
+    return jax.tree.map(np.array, tree)
+
+
+def max_difference(a, b):
+    """Largest difference of a leaf in units of its largest value, over all leaves."""
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(
+        float(np.abs(np.float64(x) - y).max() / max(np.abs(y).max(), 1e-12))
+        for x, y in leaves
+    )
+
+
+def test_loss_is_the_oracles(tiny_weights, tmp_path):
+    """The whole of DeepGaze II on enlarged pictures of two sizes, pixel by pixel."""
+    sizes = [(40, 60), (50, 30), (40, 60), (50, 30), (40, 60)]
+    folder = tiny.write_folder(tmp_path / "d", sizes, 3, without=(4,))
+    model = deepgaze2()
+    folds = [Fold([0, 1, 2, 4], [3], []), Fold([1, 2, 3, 4], [0], [])]
+    dataset, data = prepared(folder, tiny_weights, tmp_path, model, folds)
+    state = host(start(data, PLAIN, model, range(2)))
+    # A different sigma, weight and bias everywhere, so that nothing is at rest.
+    rng = np.random.default_rng(0)
+    state.params["finalizer"]["sigma_grid_px"][:] = 1.3, 4.0
+    state.params["finalizer"]["center_bias_weight"][:] = 0.7, 1.4
+    for layer in ("dense0", "dense1", "dense2"):
+        bias = state.params["readout"][layer]["bias"]
+        bias += rng.normal(size=bias.shape) * 0.1
+    params = raw_params(state.params, state.mean, state.scale)
+
+    def oracle_features(image):
+        model_size = data.cache.plan.model_sizes[image]
+        resized = oracles.resize_image(dataset.image(image), *model_size)
+        return oracles.deepgaze2_features(tiny_weights[1], resized)
+
+    def stored_features(image):
+        return data.cache.read([image], data.taps)[0]
+
+    def expected(image, fold, features):
+        log_density = tiny.log_density(
+            features,
+            select(params["readout"], fold),
+            select(params["finalizer"], fold),
+            data.center_biases[fold],
+            data.cache.plan.model_sizes[image],
+            dataset.image_sizes[image],
+            factor=8,
+        )
+        own = dataset.fixations.select(dataset.fixations.image == image)
+        bits = oracles.log_likelihood(log_density, own.x, own.y)
+        return (bits * np.log(2) - np.log(log_density.size)).mean()
+
+    def all_expected(features):
+        return np.array(
+            [[expected(i, k, features(i)) for i in range(4)] for k in range(2)]
+        )
+
+    table = all_expected(stored_features)
+    assert np.ptp(table) > 0.5
+    # Deep random features differ so little over an image that dividing by their
+    # deviation blows up the last bits in which float32 and float64 differ.
+    assert np.abs(table - all_expected(oracle_features)).max() < 5e-5
+    train, validate = steps_of(model, PLAIN)
+    seen = []
+    for batch, _ in data.training_batches(4, 0, 0):
+        images = images_of(data, batch)
+        _, loss = train(
+            jax.tree.map(jnp.array, state),
+            batch,
+            jnp.arange(2),
+            jax.random.key(0),
+            np.float32(0.1),
+        )
+        for k, fold in enumerate(folds):
+            members = np.intersect1d(images, fold.train)
+            np.testing.assert_allclose(
+                loss[k], -table[k, members].mean(), rtol=0, atol=1e-5
+            )
+        seen += list(images)
+    assert sorted(seen) == [0, 1, 2, 3]
+    seen = []
+    for batch, index in data.validation_batches():
+        found = validate(state.params, state.mean, state.scale, batch)
+        for k, position in zip(*np.nonzero(batch.weights), strict=True):
+            image = index[k, position]
+            np.testing.assert_allclose(
+                found[k, position], table[k, image], rtol=0, atol=1e-5
+            )
+            seen.append((k, image))
+    assert sorted(seen) == [(0, 3), (1, 0)]
+
+
+def select(tree, fold):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[fold], tree)
+
+
+def images_of(data, batch):
+    """The images of a training batch, found by their features."""
+    out = []
+    for features in np.asarray(batch.features):
+        for group in data.groups:
+            out += [
+                int(i)
+                for i in group.images
+                if data.cache.shape([i], data.taps)[1:] == features.shape
+                and np.array_equal(data.cache.read([i], data.taps)[0], features)
+            ]
+    return out
+
+
+def test_baseline_is_the_center_bias_on_the_pictures_pixels(one, batch):
+    dataset, data = one
+    for k in range(N_FOLDS):
+        for image in range(len(dataset)):
+            own = dataset.fixations.select(dataset.fixations.image == image)
+            if not len(own):
+                continue
+            bias = oracles.map_back(data.center_biases[k], *dataset.image_sizes[image])
+            bits = oracles.log_likelihood(bias, own.x, own.y).mean()
+            expected = bits * np.log(2) - np.log(64 * 96)
+            assert data.baseline[k, image] == pytest.approx(expected, abs=1e-6)
+    images = images_of(data, batch[0])
+    for k, fold in enumerate(data.folds):
+        own = np.intersect1d(images, fold.train)
+        assert batch[0].weights[k].sum() == len(own) > 0
+        assert batch[1][k] == pytest.approx(data.baseline[k, own].mean())
+
+
+def test_moments_are_those_of_the_training_part(one):
+    _, data = one
+    means, stds = data.moments()
+    for k, fold in enumerate(data.folds):
+        images = np.setdiff1d(fold.train, [5])
+        features = data.cache.read(images, data.taps).astype(np.float64)
+        features = features.reshape(-1, features.shape[-1])
+        np.testing.assert_allclose(means[k], features.mean(0), rtol=1e-5, atol=1e-5)
+        std = features.std(axis=0)
+        # Channels that never fire must not be divided by zero.
+        assert (std == 0).any()
+        std = np.maximum(std, 1e-3 * std.mean())
+        np.testing.assert_allclose(stds[k], std, rtol=1e-3)
+
+
+def test_raw_parameters_mean_the_same(one):
+    """In float64, so that nothing but the algebra counts."""
+    _, data = one
+    state = host(start(data, PLAIN))
+    features = data.cache.read([2], data.taps)[0].astype(np.float64)
+    params = raw_params(state.params, state.mean, state.scale)
+    for k in range(N_FOLDS):
+        dense0 = select(state.params["readout"]["dense0"], k)
+        kernel = np.float64(dense0["kernel"]) * state.scale[k][:, None]
+        expected = (features - state.mean[k]) @ kernel + dense0["bias"]
+        raw = select(params["readout"]["dense0"], k)
+        found = features @ np.float64(raw["kernel"]) + raw["bias"]
+        size = np.abs(features).max() * np.abs(kernel).sum(axis=0).max()
+        assert np.abs(found - expected).max() < 1e-6 * size
+        np.testing.assert_array_equal(
+            raw["kernel"], np.float32(dense0["kernel"]) * state.scale[k][:, None]
+        )
+        folded = fold_feature_scaling(
+            select(state.params["readout"], k), state.mean[k], state.scale[k]
+        )
+        for name in ("dense1", "dense2"):
+            jax.tree.map(
+                np.testing.assert_array_equal,
+                folded[name],
+                select(state.params["readout"], k)[name],
+            )
+    jax.tree.map(
+        np.testing.assert_array_equal, params["finalizer"], state.params["finalizer"]
+    )
+
+
+def run_step(state, batch, optimiser=PLAIN, ids=FOLD_IDS, step=0, rate=0.01):
+    """A step that leaves `state` as it is; the result on the host."""
+    state, loss = steps_of(SHALLOW, optimiser)[0](
+        jax.tree.map(jnp.array, state),
+        batch,
+        ids,
+        jax.random.key(step),
+        np.float32(rate),
+    )
+    return host(state), np.asarray(loss)
+
+
+def test_gradients_are_differences_of_the_loss(one, batch):
+    """Adam's first moment after one step is a tenth of the gradient. In float64."""
+    _, data = one
+    with jax.enable_x64(True):
+        double = functools.partial(
+            jax.tree.map,
+            lambda leaf: jnp.asarray(
+                leaf, np.float64 if leaf.dtype == np.float32 else leaf.dtype
+            ),
+        )
+        state = double(host(start(data, PLAIN)))
+        exact = double(batch[0])
+        after, _ = run_step(state, exact)
+        assert after.params["readout"]["dense0"]["kernel"].dtype == np.float64
+        gradient = host(jax.tree.map(lambda leaf: leaf / 0.1, after.moments[0].mu))
+
+        def loss(place, k, delta):
+            def move(path, leaf):
+                return leaf.at[(k, *place[1])].add(delta) if path == place[0] else leaf
+
+            params = jax.tree.map_with_path(move, state.params)
+            return run_step(state.replace(params=params), exact)[1]
+
+        places = []
+        for path, leaf in jax.tree.leaves_with_path(gradient):
+            # The entry that matters most to some fold, and another one.
+            shape = leaf.shape[1:]
+            largest = np.unravel_index(np.abs(leaf).max(axis=0).argmax(), shape)
+            places += [(path, largest), (path, tuple(n // 2 for n in shape))]
+        assert len({path for path, _ in places}) == 2 + 5
+        slopes = []
+        for place in places:
+            entry = gradient
+            for key in place[0]:
+                entry = entry[key.key]
+            for k in range(N_FOLDS):
+                up, down = loss(place, k, 1e-6), loss(place, k, -1e-6)
+                # Only the fold that was touched changes.
+                assert (np.delete(up, k) == np.delete(down, k)).all()
+                slope = (up - down)[k] / 2e-6
+                expected = entry[(k, *place[1])]
+                assert abs(slope - expected) < 1e-6 + 1e-5 * abs(expected), place
+                slopes.append(abs(slope))
+        assert np.median(slopes) > 1e-3
+
+
+def test_first_step_by_hand(one, batch):
+    """Adam moves every entry by the rate; decay moves kernels only."""
+    _, data = one
+    state = host(start(data, PLAIN))
+    after, _ = run_step(state, batch[0])
+    gradient = jax.tree.map(lambda leaf: leaf / 0.1, after.moments[0].mu)
+
+    def expected(path, before, gradient):
+        decay = 0.1 * before if path[-1].key == "kernel" else 0.0
+        step = gradient / (np.abs(gradient) + 1e-8)
+        return before - 0.01 * (step + decay)
+
+    by_hand = jax.tree.map_with_path(expected, state.params, gradient)
+    assert max_difference(after.params, by_hand) < 1e-5
+    # The mean's first decay is 1 / 10.
+    mean = jax.tree.map(lambda a, b: 0.1 * a + 0.9 * b, state.params, after.params)
+    assert max_difference(after.average, mean) < 1e-6
+    np.testing.assert_array_equal(after.steps, 1)
+
+
+def test_running_mean_over_steps(one, batch):
+    _, data = one
+    state = host(start(data, PLAIN))
+    mean = state.params
+    for step in range(1, 4):
+        state, _ = run_step(state, batch[0], step=step)
+        decay = min(0.5, step / (step + 9))
+        new = jax.tree.map(functools.partial(np.multiply, 1 - decay), state.params)
+        mean = jax.tree.map(functools.partial(np.multiply, decay), mean)
+        mean = jax.tree.map(np.add, mean, new)
+    assert max_difference(state.average, mean) < 1e-5
+
+
+@pytest.mark.parametrize("optimiser", [PLAIN, DROPOUT], ids=("plain", "dropout"))
+def test_stopped_fold_and_fold_without_images_stay_bit_by_bit(one, batch, optimiser):
+    _, data = one
+    state, _ = run_step(start(data, optimiser), batch[0], optimiser)
+    state.active[0] = False
+    weights = batch[0].weights.copy()
+    weights[1] = 0
+    after, loss = run_step(state, batch[0].replace(weights=weights), optimiser)
+    for k in (0, 1):
+        jax.tree.map(np.testing.assert_array_equal, select(after, k), select(state, k))
+    assert after.steps.tolist() == [1, 1, 2]
+    assert max_difference(select(after.params, 2), select(state.params, 2)) > 1e-3
+    assert np.isfinite(loss).all() and loss[1] == 0 and (loss[[0, 2]] > 0).all()
+    # The fold that moved does not depend on those that did not.
+    alone, _ = run_step(state, batch[0].replace(weights=batch[0].weights), optimiser)
+    jax.tree.map(np.testing.assert_array_equal, select(alone, 2), select(after, 2))
+
+
+def test_loss_ignores_images_of_other_parts(one, batch):
+    """What weight 0 hides may be anything."""
+    _, data = one
+    state = start(data, PLAIN)
+    weights = np.zeros_like(batch[0].weights)
+    weights[:, :2] = 1
+    hidden = batch[0].replace(weights=weights)
+    features, counts = np.array(hidden.features), np.array(hidden.counts)
+    features[2:], counts[2:] = 1e3, 0
+    changed = hidden.replace(features=jnp.asarray(features), counts=counts)
+    (a, a_loss), (b, b_loss) = run_step(state, hidden), run_step(state, changed)
+    np.testing.assert_allclose(a_loss, b_loss, rtol=1e-6)
+    assert max_difference(a.params, b.params) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("start_at", "expected"), [(0.31, MIN_SIGMA_GRID_PX), (19.99, 20)]
+)
+def test_sigma_stays_in_its_range(one, batch, start_at, expected):
+    _, data = one
+    state = host(start(data, PLAIN))
+    state.params["finalizer"]["sigma_grid_px"][:] = start_at
+    # Adam's first step is as long as the rate: it leaves the range one way.
+    after, _ = run_step(state, batch[0], rate=0.5)
+    found = after.params["finalizer"]["sigma_grid_px"]
+    gradient = after.moments[0].mu["finalizer"]["sigma_grid_px"]
+    unclipped = start_at - 0.5 * np.sign(gradient)
+    np.testing.assert_allclose(
+        found, np.clip(unclipped, MIN_SIGMA_GRID_PX, 20), rtol=1e-5
+    )
+    # A gradient that points outwards: Adam follows the first moment.
+    outwards = 1e3 if expected < 1 else -1e3
+    state.moments[0].mu["finalizer"]["sigma_grid_px"][:] = outwards
+    after, loss = run_step(state, batch[0], rate=0.5)
+    found = after.params["finalizer"]["sigma_grid_px"]
+    np.testing.assert_array_equal(found, np.float32(expected))
+    assert np.isfinite(loss).all()
+    _, loss = run_step(after, batch[0])
+    assert np.isfinite(loss).all()
+
+
+def hidden_channels(one, batch, step, ids=FOLD_IDS, rows=slice(None)):
+    """bool [F, C]: rows of the first kernel that got no gradient in a step."""
+    _, data = one
+    state = jax.tree.map(lambda leaf: leaf[rows], host(start(data, DROPOUT)))
+    part = batch.replace(
+        weights=batch.weights[rows], center_bias=batch.center_bias[rows]
+    )
+    after, _ = run_step(state, part, DROPOUT, ids, step)
+    return (after.moments[0].mu["readout"]["dense0"]["kernel"] == 0).all(axis=2)
+
+
+def test_dropout_hides_the_stated_share_anew_for_each_fold_and_step(one, batch):
+    first, second = (hidden_channels(one, batch[0], step) for step in (0, 1))
+    n = first.shape[1]
+    # Within five standard deviations of a binomial distribution.
+    for hidden in (*first, *second):
+        assert abs(hidden.mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / n)
+    for a, b in ((first[0], first[1]), (first[1], first[2]), (first[0], second[0])):
+        # Independent: both hide a channel with 0.75 squared.
+        assert abs((a & b).mean() - 0.75**2) < 5 * np.sqrt(0.56 * 0.44 / n)
+    again = hidden_channels(one, batch[0], 0)
+    np.testing.assert_array_equal(again, first)
+    solo = hidden_channels(one, batch[0], 0, jnp.array([1]), slice(1, 2))
+    np.testing.assert_array_equal(solo[0], first[1])
+
+
+def test_dropout_keeps_the_expected_first_layer(one, batch):
+    """What is kept counts four times: the loss is that of the scaled channels."""
+    _, data = one
+    state = host(start(data, DROPOUT))
+    hidden = hidden_channels(one, batch[0], 0)
+    _, loss = run_step(state, batch[0], DROPOUT, step=0)
+    by_hand = state.replace(scale=np.float32(state.scale * ~hidden * 4))
+    _, expected = run_step(by_hand, batch[0])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fold", range(N_FOLDS))
+def test_fold_alone_and_among_others(one, tiny_folders, fold):
+    """After a step, and after an epoch, with dropout."""
+    dataset, data = one
+    alone = prepare(dataset, data.cache, SHALLOW, [data.folds[fold]], [fold])
+    train, _ = steps_of(SHALLOW, DROPOUT)
+
+    def epoch(data, folds):
+        state, losses = start(data, DROPOUT, folds=folds), []
+        ids = jnp.asarray(folds)
+        for step, (batch, last) in enumerate(data.training_batches(4, 0, 0)):
+            baseline, key = last, jax.random.key(step)
+            state, loss = train(state, batch, ids, key, np.float32(0.003))
+            losses.append(np.asarray(loss))
+        return host(state), np.array(losses), baseline
+
+    together, losses, baselines = epoch(data, list(range(N_FOLDS)))
+    solo, own_losses, own_baselines = epoch(alone, [fold])
+    assert len(own_losses) == len(losses) == 3
+    np.testing.assert_allclose(own_losses[:2, 0], losses[:2, fold], rtol=1e-6)
+    np.testing.assert_allclose(own_baselines[0], baselines[fold], rtol=1e-12)
+    for name in ("params", "average"):
+        a = select(getattr(together, name), fold)
+        b = select(getattr(solo, name), 0)
+        assert max_difference(a, b) < 1e-4
+
+
+def test_weights_of_a_batch_are_membership(one):
+    """Every image with fixations once an epoch; the folds' parts, nothing else."""
+    dataset, data = one
+    total = np.zeros((N_FOLDS, len(dataset)))
+    orders = []
+    for epoch in (0, 1):
+        order = []
+        for batch, _ in data.training_batches(4, 7, epoch):
+            images = images_of(data, batch)
+            total[:, images] += batch.weights
+            order += images
+        assert sorted(order) == sorted(set(range(13)) - {5})
+        orders.append(order)
+    assert orders[0] != orders[1]
+    for k, fold in enumerate(data.folds):
+        assert np.flatnonzero(total[k]).tolist() == sorted(set(fold.train) - {5})
+    assert set(np.unique(total)) == {0, 2}
+    again = [images_of(data, batch) for batch, _ in data.training_batches(4, 7, 0)]
+    assert [i for part in again for i in part] == orders[0]
+    other = [images_of(data, batch) for batch, _ in data.training_batches(4, 8, 0)]
+    assert [i for part in other for i in part] != orders[0]
+
+
+def test_batch_type_is_a_tree():
+    batch = Batch(*(np.zeros(1) for _ in range(5)))
+    assert len(jax.tree.leaves(batch)) == 5
+
+
+def test_registered_weights_are_the_random_ones(tiny_cache):
+    """The fixture works: the library takes the random values for VGG-19."""
+    np.testing.assert_array_equal(
+        weights.load_features()["conv5_4"]["bias"], tiny_cache["conv5_4"]["bias"]
+    )
