@@ -180,9 +180,7 @@ def _match(
     return family, order, transposed, text
 
 
-def identify(
-    mapped: Mapped, sha256: str = "", source: str | None = None
-) -> Identity:
+def identify(mapped: Mapped, sha256: str = "", source: str | None = None) -> Identity:
     """Return what a file of feature weights is, from everything that tells.
 
     The signature decides; then the hash of the file; then the classifier's keys, where
@@ -306,6 +304,9 @@ def preprocessing_of(mapped: Mapped, identity: Identity) -> Preprocessing:
     if mapped.key_map.color_layer:
         matrix, mean = _color_layer(mapped)
         return Preprocessing(matrix, mean, "RGB 0..1 into a colour layer")
+    if mapped.mean_rgb is not None:
+        text = f"RGB 0..255 minus mean {' '.join(f'{v:g}' for v in mapped.mean_rgb)}"
+        return Preprocessing(np.eye(3), mapped.mean_rgb, text)
     matrix = np.eye(3)[::-1] if identity.order == "BGR" else np.eye(3)
     if identity.scaling == "torchvision":
         text = f"{identity.order}/255 minus mean 0.485 0.456 0.406, divided by std "

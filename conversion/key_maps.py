@@ -56,6 +56,7 @@ class Mapped:
         layers: `{layer: {part: float32 array}}`; kernels are HWIO, all else is flat.
         classifier: names of the arrays above the convolutions, which are left out.
         unknown: names that have no place.
+        mean_rgb: mean [3] that a converted file brings with it.
     """
 
     key_map: KeyMap
@@ -64,6 +65,7 @@ class Mapped:
     layers: Mapping[str, Mapping[str, np.ndarray]]
     classifier: tuple[str, ...]
     unknown: tuple[str, ...]
+    mean_rgb: np.ndarray | None = None
 
     def params(self) -> Params:
         """Return kernels and biases, a batch norm folded in.
@@ -195,8 +197,11 @@ def map_names(arrays: Mapping[str, np.ndarray]) -> Mapped:
     key_map, prefix = find_key_map(arrays)
     axes = _axes(arrays, key_map, prefix)
     layers: dict[str, dict[str, np.ndarray]] = {}
-    classifier, unknown = [], []
+    classifier, unknown, mean_rgb = [], [], None
     for name, array in arrays.items():
+        if key_map.style == "deepgaze-jax" and name == f"{prefix}input/mean_rgb":
+            mean_rgb = _mean(array)
+            continue
         target = None
         if name.startswith(prefix):
             target = key_map.names.get(name.removeprefix(prefix))
@@ -205,7 +210,9 @@ def map_names(arrays: Mapping[str, np.ndarray]) -> Mapped:
             continue
         layer, part = target
         layers.setdefault(layer, {})[part] = _transformed(array, part, axes)
-    return Mapped(key_map, axes, prefix, layers, tuple(classifier), tuple(unknown))
+    return Mapped(
+        key_map, axes, prefix, layers, tuple(classifier), tuple(unknown), mean_rgb
+    )
 
 
 def _transformed(array: np.ndarray, part: str, axes: str) -> np.ndarray:
@@ -215,6 +222,12 @@ def _transformed(array: np.ndarray, part: str, axes: str) -> np.ndarray:
         return np.ascontiguousarray(array if order is None else array.transpose(order))
     # Caffe's old files have (1, 1, 1, n), MATLAB's (1, n) or (n, 1).
     return array.reshape(-1) if array.size == max(array.shape, default=1) else array
+
+
+def _mean(array: np.ndarray) -> np.ndarray:
+    if np.shape(array) != (3,) or not np.isfinite(array).all():
+        raise WeightsError(f"input/mean_rgb is {np.shape(array)}; expected 3 numbers")
+    return np.asarray(array, np.float64)
 
 
 def _axes(arrays: Mapping[str, np.ndarray], key_map: KeyMap, prefix: str) -> str:
@@ -236,9 +249,7 @@ def _axes(arrays: Mapping[str, np.ndarray], key_map: KeyMap, prefix: str) -> str
 
 
 def _fold_norm(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    norm = {
-        n: parts[f"norm/{n}"].astype(np.float64) for n in _NORM if n != _NORM[-1]
-    }
+    norm = {n: parts[f"norm/{n}"].astype(np.float64) for n in _NORM if n != _NORM[-1]}
     factor = norm["weight"] / np.sqrt(norm["running_var"] + _EPSILON)
     bias = (parts["bias"] - norm["running_mean"]) * factor + norm["bias"]
     return {
@@ -269,8 +280,7 @@ def _prefixes(names: Mapping[str, object], key_map: KeyMap) -> set[str]:
         name.removesuffix(known)
         for known in key_map.names
         for name in names
-        if name.endswith(known)
-        and (name == known or name[-len(known) - 1] in "./")
+        if name.endswith(known) and (name == known or name[-len(known) - 1] in "./")
     }
 
 
@@ -341,9 +351,7 @@ def _all() -> Iterator[KeyMap]:
     yield _by_index("PyTorch by index", NETWORKS["alexnet"], alexnet)
     # A colour layer, then padding, convolution, ReLU; a pool after each block.
     vgg19 = NETWORKS["vgg19"]
-    yield _by_index(
-        "AdaIN", vgg19, _index_of(vgg19, 3, start=2), color_layer=True
-    )
+    yield _by_index("AdaIN", vgg19, _index_of(vgg19, 3, start=2), color_layer=True)
 
 
 #: Every way of naming that is known.

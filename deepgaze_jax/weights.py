@@ -35,6 +35,7 @@ __all__ = [
     "features_card",
     "fetch",
     "load_features",
+    "read_features",
 ]
 
 
@@ -165,12 +166,48 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
     """
     entry = _entry(name)
     tensors, _ = read_tensors(_require_cached(entry))
+    return _checked(tensors, entry)
+
+
+def read_features(path: str | Path) -> tuple[dict[str, dict], dict[str, Any]]:
+    """Return parameters and card of a converted file of feature weights.
+
+    Args:
+        path: what `deepgaze weights convert` wrote.
+
+    Raises:
+        WeightsError: another kind of file, damaged, or not all layers are there.
+
+    Example:
+        >>> params, card = read_features("vgg.safetensors")  # doctest: +SKIP
+        >>> card["family"]  # doctest: +SKIP
+        'O'
+    """
+    tensors, card = read_tensors(path)
+    if card.get("network") not in REGISTRY:
+        raise WeightsError(
+            f"{path}: its card names no feature network; convert it first: "
+            f"`deepgaze weights convert {path} -o NEW.safetensors`"
+        )
+    features = {n: a for n, a in tensors.items() if n.startswith("features/")}
+    return _checked(features, REGISTRY[card["network"]]), card
+
+
+def _checked(tensors: dict[str, np.ndarray], entry: WeightsEntry) -> dict[str, dict]:
+    """Return parameters if they are all of a network, and its mean if it has one."""
     params: dict[str, dict[str, np.ndarray]] = {}
     for key, array in tensors.items():
         layer, _, part = key.removeprefix("features/").partition("/")
         params.setdefault(layer, {})[part] = array
-    vgg19.check_params(params, entry.channels, (), entry.kernel_sizes, entry.network)
-    return params
+    own_mean = params.pop("input", {})
+    unknown = [f"input/{part}" for part in own_mean if part != "mean_rgb"]
+    mean = own_mean.get("mean_rgb", np.zeros(3))
+    if mean.shape != (3,) or not np.isfinite(mean).all():
+        unknown.append("input/mean_rgb that is not three numbers")
+    vgg19.check_params(
+        params, entry.channels, unknown, entry.kernel_sizes, entry.network
+    )
+    return params | ({"input": own_mean} if own_mean else {})
 
 
 def features_card(name: str | WeightsEntry = "vgg19") -> dict[str, Any]:
