@@ -218,21 +218,24 @@ def identify(mapped: Mapped, sha256: str = "", source: str | None = None) -> Ide
     guess = _by_keys(mapped)
     if guess:
         evidence.append(guess[1])
-        # Where the values of a family are known, keys that claim it prove nothing.
-        known = {s["network"] for s in _signatures().values() if s["family"] == "T"}
-        if not family and (network not in known or mapped.key_map.batch_norm):
+        # Where the values of that family are known, keys that claim it prove nothing.
+        known = {(s["network"], s["family"]) for s in _signatures().values()}
+        if not family and (
+            mapped.key_map.batch_norm or (network, guess[0]) not in known
+        ):
             family = guess[0]
-    if mapped.key_map.color_layer and family:
-        order = "RGB"  # The colour layer is folded before anything is compared.
+    if mapped.key_map.color_layer:
+        # What the colour layer takes; what it makes of it is part of the file.
+        order = order or "RGB"
     if family == "T":
         order = order or "RGB"
     scaling = "torchvision" if family == "T" else "mean"
     if source is None:
         return Identity(family, order, transposed, scaling, tuple(evidence))
     stated = KINDS[source]
-    found = (family or stated[0], order or stated[1])
     if mapped.key_map.color_layer:
-        stated = (stated[0], "RGB", stated[2])
+        stated = (stated[0], order, "mean")
+    found = (family or stated[0], order or stated[1])
     if found != stated[:2]:
         raise WeightsError(
             f"--source {source} states family {stated[0]} in the order {stated[1]}, but"
@@ -303,7 +306,9 @@ def preprocessing_of(mapped: Mapped, identity: Identity) -> Preprocessing:
     """
     if mapped.key_map.color_layer:
         matrix, mean = _color_layer(mapped)
-        return Preprocessing(matrix, mean, "RGB 0..1 into a colour layer")
+        if identity.order == "BGR":
+            matrix, mean = matrix[:, ::-1], mean[::-1]
+        return Preprocessing(matrix, mean, f"{identity.order} 0..1 into a colour layer")
     if mapped.mean_rgb is not None:
         text = f"RGB 0..255 minus mean {' '.join(f'{v:g}' for v in mapped.mean_rgb)}"
         return Preprocessing(np.eye(3), mapped.mean_rgb, text)

@@ -36,6 +36,7 @@ def network_input(
     """Return what a picture, RGB 0..255, is for the network of the file."""
     rgb = np.asarray(picture, np.float64)
     if mapped.key_map.color_layer:
+        rgb = rgb[..., ::-1] if identity.order == "BGR" else rgb
         color = mapped.layers["color"]
         return rgb / 255 @ color["kernel"][0, 0].astype(np.float64) + color["bias"]
     if mapped.mean_rgb is not None:

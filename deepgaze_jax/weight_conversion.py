@@ -207,7 +207,8 @@ def convert_weights(
     destination = Path(destination)
     if destination.suffix != ".safetensors":
         raise WeightsError(f"{destination}: the result must end in .safetensors")
-    if destination.exists() and destination.samefile(path):
+    both = destination.exists() and Path(path).exists()
+    if both and destination.samefile(path):
         raise WeightsError(f"{destination}: would overwrite its own source")
     file = read_any(path)
     release = tf1_release.release_of(file.arrays)

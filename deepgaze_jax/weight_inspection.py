@@ -1,5 +1,6 @@
 """What a weight file holds, and how two of them differ."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ def inspect_weights(
         if not arrays:
             what = f"readouts of {release}, the authors' TF-1 release"
             return found | {"what": what, "missing": "; ".join(problems)}
+    elif _is_model(file.arrays):
+        what = "a model without its features"
+        if not any(name.startswith("features/") for name in arrays):
+            return found | {"what": what, "missing": ""}
     try:
         mapped = map_names(arrays)
         identity = identity_of(file, mapped, source, use_hash)
@@ -70,9 +75,13 @@ def inspect_weights(
     what = "feature weights"
     if release:
         what = f"{release}, the authors' TF-1 release: features and ten readouts"
-    elif any(name.startswith("readout/") for name in file.arrays):
+    elif _is_model(file.arrays):
         what = "a model with its features"
     return found | _description(mapped, identity, what, problems)
+
+
+def _is_model(names: Mapping[str, object]) -> bool:
+    return any(name.startswith("readout/") for name in names)
 
 
 def _description(
