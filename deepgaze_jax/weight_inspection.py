@@ -90,8 +90,9 @@ def _description(
     family = identity.family
     known = bool(family and identity.order)
     means = {}
-    # A damaged file is described as far as it goes.
-    if known and not any("wrong" in problem for problem in problems):
+    # A file that ends early is computed as far as it goes; any other defect is not.
+    whole = not problems or not mapped.key_map.batch_norm
+    if known and whole and not any("wrong:" in problem for problem in problems):
         means = mean_activations(mapped, identity)
     name = FAMILIES.get(family[:1], "")
     return {

@@ -426,7 +426,7 @@ def test_help(capsys, argv, words):
 
 
 def test_interrupted(capsys, monkeypatch):
-    def interrupted(model):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("deepgaze_jax.cli.predict.load_pretrained", interrupted)

@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
+import hypothesis
 import numpy as np
 import oracles
 import pytest
 import writers_weights as writers
+from hypothesis import strategies as st
 from writers_pickle import Call, Name, torch_legacy, torch_zip
 
+from deepgaze_jax import weight_conversion
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion import identify, key_maps
+from deepgaze_jax.conversion.containers import WeightFile
 from deepgaze_jax.conversion.identify import statistics
 from deepgaze_jax.conversion.networks import NETWORKS
 from deepgaze_jax.errors import WeightsError
@@ -388,6 +393,30 @@ def test_an_unsafe_file_runs_nothing(tmp_path, capsys, layout):
     assert not mark.exists() and not (tmp_path / "o.safetensors").exists()
 
 
+KERNELS = ((3, 3, 3, 4), (4, 3, 3, 3), (1, 1, 3, 3), (3, 3, 1, 1), (4, 4, 3, 3), (5, 5))
+SHAPES = st.sampled_from([*KERNELS, (4,), (1, 1, 1, 4), (), (0,), (3,), (2, 2)])
+STYLES = ["0", "2", "features.0", "features.1", "conv1_1", "block1_conv1", "conv2d"]
+ENDINGS = [".weight", ".bias", "/kernel", "/bias", "/0", "/1", ".running_var"]
+NAMES = st.builds(str.__add__, st.sampled_from(STYLES), st.sampled_from(ENDINGS))
+
+
+@hypothesis.settings(
+    max_examples=150,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+@hypothesis.given(
+    shapes=st.dictionaries(st.one_of(NAMES, st.text(max_size=5)), SHAPES, max_size=8),
+    value=st.sampled_from([0, 1, -1, np.nan, np.inf, 1e30]),
+    source=st.sampled_from([None, *identify.KINDS]),
+)
+def test_whatever_the_arrays_are_there_is_one_line(small, shapes, value, source):
+    arrays = {name: np.full(shape, value, "f4") for name, shape in shapes.items()}
+    file = WeightFile(Path("some.pth"), "PyTorch", "", arrays)
+    with pytest.raises(WeightsError) as caught:
+        weight_conversion._of_file(file, source)
+    assert "\n" not in str(caught.value) or not all(map(str.isprintable, arrays))
+
+
 # --- command line ---------------------------------------------------------------------
 
 
@@ -429,3 +458,16 @@ def test_command_line(tmp_path, capsys, as_oxford):
     assert code == 0 and "state it with --source" in out
     code, out, err = run(capsys, "convert", small_random, "-o", result)
     assert code == 1 and "oxford-bgr" in err
+    kinds = ("--source", "oxford-bgr", "oxford-bgr", "oxford-rgb")
+    code, out, err = run(capsys, "verify", path, path, *kinds)
+    assert code == 2 and "3 values for two files" in err
+
+
+def test_a_model_without_features_is_named_as_such(tmp_path, capsys, small_folds):
+    import small_models
+
+    path = small_models.write_model(tmp_path / "m.safetensors", small_folds)
+    code, out, _ = run(capsys, "inspect", path)
+    assert code == 0 and "a model without its features" in out
+    code, _, err = run(capsys, "convert", path, "-o", tmp_path / "o.safetensors")
+    assert code == 1 and err.count("\n") == 1 and "m.safetensors" in err
