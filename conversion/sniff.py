@@ -13,6 +13,21 @@ __all__ = ["file_kind", "require_kind"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LFS = b"version https://git-lfs.github.com/spec/"
+# A pickled integer with which torch.save began before 1.6, when it wrote no zip.
+_TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+
+# The last bytes of a sorted table, and the first of one that begins with the header of
+# a checkpoint: an empty key, one shard or more, and a version.
+_TABLE_END = bytes.fromhex("57fb808b247547db")
+_CHECKPOINT = re.compile(rb"\0\0[\4-\x20]\x08[\1-\x7f](\x10[\0\1])?\x1a[\1-\x10]\x08")
+# What a network without a name can begin with: a layer of either kind, of which the
+# length follows; the name of an input; a setting.
+_CAFFE = re.compile(
+    rb"(\x12|\xa2\x06)[\x80-\xff]{0,4}[\1-\x7f][\n\x12\x1a\x22\x28\x32]|"
+    rb"\x1a[\1-\x7f][\x20-\x7e]|\x38[\0\1][\x12\xa2]"
+)
+# What can follow the name with which it usually begins: a layer, inputs, settings.
+_CAFFE_FIELDS = b"\x12\x1a\x20\x28\x32\x38\x42\xa2"
 
 _NAMES = {
     "empty": "an empty file (0 bytes)",
@@ -25,6 +40,11 @@ _NAMES = {
     "tar": "a tar archive",
     "numpy": "a numpy file",
     "matlab": "a MATLAB file",
+    "matlab-7.3": "a MATLAB 7.3 file",
+    "tensorflow": "a TensorFlow checkpoint's index",
+    "tensorflow-data": "the data of a TensorFlow checkpoint",
+    "caffe": "a Caffe model",
+    "torch-legacy": "a PyTorch file of the layout before 1.6",
     "pickle": "a pickle",
     "text": "a text file",
     "unknown": "a file of unknown kind",
@@ -36,6 +56,7 @@ _MAGIC = (
     (b"PK\x03\x04", "zip"),
     (b"\x93NUMPY", "numpy"),
     (b"MATLAB 5.0", "matlab"),
+    (b"MATLAB 7.3", "matlab-7.3"),
     (_LFS, "git-lfs"),
 )
 
@@ -47,8 +68,9 @@ def file_kind(path: Path) -> str:
         path: an existing file.
 
     Returns:
-        `hdf5`, `safetensors`, `gzip`, `zip`, `tar`, `numpy`, `matlab`, `pickle`,
-        `html`, `git-lfs`, `text`, `empty` or `unknown`.
+        `hdf5`, `safetensors`, `gzip`, `zip`, `tar`, `numpy`, `matlab`, `matlab-7.3`,
+        `pickle`, `torch-legacy`, `tensorflow`, `tensorflow-data`, `caffe`, `html`,
+        `git-lfs`, `text`, `empty` or `unknown`.
 
     Raises:
         WeightsError: the file is missing or cannot be read.
@@ -74,13 +96,19 @@ def file_kind(path: Path) -> str:
         return "tar"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
-    if head[:1] == b"\x80" and head[1] in (2, 3, 4, 5):
+    if head[:1] == b"\x80" and _TORCH in head[:32]:
+        return "torch-legacy"
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:200].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "html"
     if not re.search(rb"[^\t\n\f\r\x20-\x7e\x80-\xff]", head):
         return "text"
+    if _tail(path) == _TABLE_END or _CHECKPOINT.match(head):
+        return "tensorflow"
+    if _is_caffe(head):
+        return "caffe"
     return "unknown"
 
 
@@ -125,6 +153,21 @@ def _head(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_TABLE_END)))
+        return file.read()
+
+
+def _is_caffe(head: bytes) -> bool:
+    """Return whether a file may be a protocol buffer of a network; it has no magic."""
+    if head[0] == 0x0A:
+        end = 2 + head[1]
+        named = head[2:end].isascii() and head[2:end].decode().isprintable()
+        return end < len(head) and named and head[end] in _CAFFE_FIELDS
+    return bool(_CAFFE.match(head))
+
+
 def _describe(path: Path, kind: str) -> str:
     name = _NAMES[kind]
     if kind == "html":
@@ -133,6 +176,8 @@ def _describe(path: Path, kind: str) -> str:
         size = re.search(rb"^size (\d{1,15})$", _head(path), re.MULTILINE)
         size = f" for a file of {int(size[1]):,} bytes" if size else ""
         return f"{name}{size}: run `git lfs pull` where it came from"
+    if kind == "matlab-7.3":
+        return f"{name} (HDF5 inside): save it again in MATLAB with the option -v7"
     if kind == "text":
         line = _head(path).splitlines()[0][:60].decode("ascii", "replace")
         return f"{name} that begins {line!r}"

@@ -83,6 +83,8 @@ def check_params(
     params: Params,
     channels: Mapping[str, int] = CONVOLUTIONS,
     unknown: list[str] | tuple[str, ...] = (),
+    kernel_sizes: Mapping[str, int] | None = None,
+    network: str = "VGG-19",
 ) -> None:
     """Refuse parameters that are not exactly those of the network.
 
@@ -90,6 +92,8 @@ def check_params(
         params: `{"conv1_1": {"kernel", "bias"}, ...}`.
         channels: output channels of every convolution, bottom to top.
         unknown: names that the caller could not place; they are reported with the rest.
+        kernel_sizes: side of the kernels that are not 3x3.
+        network: named in the error.
 
     Raises:
         WeightsError: one line with everything missing, unknown, mis-shaped or not
@@ -98,7 +102,9 @@ def check_params(
     unknown, missing, wrong = list(unknown), [], []
     channels_in = 3
     for layer, channels_out in channels.items():
-        shapes = {"kernel": (3, 3, channels_in, channels_out), "bias": (channels_out,)}
+        side = (kernel_sizes or {}).get(layer, 3)
+        kernel = (side, side, channels_in, channels_out)
+        shapes = {"kernel": kernel, "bias": (channels_out,)}
         for part, shape in shapes.items():
             array = params.get(layer, {}).get(part)
             name = f"{layer}/{part}"
@@ -123,6 +129,6 @@ def check_params(
     ]
     if problems:
         raise WeightsError(
-            f"these are not the {len(channels)} convolutions of VGG-19; "
+            f"these are not the {len(channels)} convolutions of {network}; "
             + "; ".join(problems)
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from deepgaze_jax.conversion.sniff import require_kind
+from deepgaze_jax.conversion import safetensors_file
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.files import replacing
 
@@ -46,7 +46,7 @@ ALIASES = {
 RUN_MODEL = "model.safetensors"
 
 _PRETRAINED = Path(__file__).parent / "pretrained"
-_MAX_HEADER_BYTES = 16 << 20
+_MAX_HEADER_BYTES = safetensors_file.MAX_HEADER_BYTES
 _MAX_FILE_BYTES = 2 << 30
 _CENTER_BIAS_SHAPE = (75, 100)
 # As everywhere where a log density comes from outside.
@@ -254,18 +254,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         WeightsError: another kind of file, cut off, damaged, too large or not float32.
     """
     path = Path(path)
-    card = read_card(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}
-            other = [f"{name} ({t})" for name, t in types.items() if t != "F32"]
-            if other:
-                raise WeightsError(
-                    f"{path}: expected float32 arrays; others are {', '.join(other)}"
-                )
-            return {name: file.get_tensor(name) for name in types}, card
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
+    header = safetensors_file.read_header(path)
+    types = {name: entry.dtype for name, entry in header.entries.items()}
+    other = [f"{name} ({t})" for name, t in types.items() if t != "F32"]
+    if other:
+        raise WeightsError(
+            f"{path}: expected float32 arrays; others are {', '.join(other)}"
+        )
+    return safetensors_file.read(path, _MAX_FILE_BYTES), _card(path, header.metadata)
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -275,37 +271,17 @@ def read_card(path: str | Path) -> dict[str, Any]:
         WeightsError: another kind of file, cut off, damaged or too large.
     """
     path = Path(path)
-    require_kind(path, "safetensors")
-    n_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-    for what, found, limit in (
-        ("header", header, _MAX_HEADER_BYTES),
-        ("file", n_bytes, _MAX_FILE_BYTES),
-    ):
-        if found > limit:
-            raise WeightsError(
-                f"{path}: its {what} takes {found:,} bytes; at most {limit:,} are read"
-            )
+    return _card(path, safetensors_file.read_header(path).metadata)
+
+
+def _card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get("card", "{}")
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, error) from error
-    try:
-        card = json.loads(text)
+        card = json.loads(metadata.get("card", "{}"))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: its card is not valid JSON ({error})") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path}: its card is not a JSON object")
     return card
-
-
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"{path}: is cut off or damaged ({' '.join(str(error).split())}); fetch or "
-        "copy it again"
-    )
 
 
 def _check_version(path: Path, card: Mapping[str, Any]) -> None:

@@ -8,13 +8,16 @@ import numpy as np
 
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_cards import FoldMembership, model_of_card, nested
-from deepgaze_jax.model_files import MODELS, load_model, resolve
+from deepgaze_jax.model_files import MODELS, check_family, load_model, resolve
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
+from deepgaze_jax.weights import read_features
 
 __all__ = ["Predictor", "load_pretrained", "predict"]
 
 
-def load_pretrained(name_or_path: str | Path = "deepgaze2") -> Predictor:
+def load_pretrained(
+    name_or_path: str | Path = "deepgaze2", *, features: str | Path | None = None
+) -> Predictor:
     """Return a model that is ready to predict.
 
     Only the readout is read here. The weights of its feature network are taken from
@@ -23,9 +26,12 @@ def load_pretrained(name_or_path: str | Path = "deepgaze2") -> Predictor:
     Args:
         name_or_path: a model's name or alias, a `.safetensors` file, or the folder of
             a finished training run.
+        features: a file of feature weights, from `deepgaze weights convert`, in place
+            of those in the cache or in the model file.
 
     Raises:
-        WeightsError: no such model, a run that has not finished, a damaged file, or a
+        WeightsError: features of another family than the readout was trained on; no
+            such model, a run that has not finished, a damaged file, or a
             card that this version cannot use.
 
     Example:
@@ -37,6 +43,11 @@ def load_pretrained(name_or_path: str | Path = "deepgaze2") -> Predictor:
     tensors, card = load_model(path)
     params = nested(tensors)
     stored = params.pop("features", None)
+    if features is not None:
+        stored, features_card = read_features(features)
+        check_family(card, features_card)
+    elif stored is not None and isinstance(card.get("features"), dict):
+        check_family(card, card["features"])
     center_biases = params.pop("center_bias")["log_density"]
     n_listed = len(FoldMembership.of_card(card).folds)
     if n_listed not in (0, len(center_biases) - 1):

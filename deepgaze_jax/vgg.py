@@ -33,6 +33,7 @@ CONVOLUTIONS: dict[str, int] = {
 }
 
 #: Mean of the training pictures in red, green, blue; subtracted here and only here.
+#: Parameters that need another one bring it with them as `input/mean_rgb`.
 MEAN_RGB = (123.68, 116.779, 103.939)
 
 
@@ -97,7 +98,8 @@ def vgg19_features(
 
     Args:
         params: `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}` for all
-            convolutions up to the deepest tap.
+            convolutions up to the deepest tap; with `{"input": {"mean_rgb": [3]}}` for
+            values that were trained with another mean than `MEAN_RGB`.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
@@ -122,9 +124,8 @@ def vgg19_features(
             "shape [*batch, height, width, 3]"
         )
     batch = image.shape[:-3]
-    x = image.reshape(-1, *image.shape[-3:]) - np.asarray(MEAN_RGB, np.float32).reshape(
-        1, 1, 1, 3
-    )
+    mean = params.get("input", {}).get("mean_rgb", np.asarray(MEAN_RGB, np.float32))
+    x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
     wanted, found = set(taps), {}
     for name in TAPS:
         if name.startswith("conv"):

@@ -48,12 +48,14 @@ class SourceFile:
         n_bytes: size.
         md5: hexadecimal digest, as Keras publishes it.
         sha256: hexadecimal digest.
+        kind: what its first bytes say; see `deepgaze_jax.conversion.sniff`.
     """
 
     name: str
     n_bytes: int
     md5: str
     sha256: str
+    kind: str = "hdf5"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def local_file(
     """Return the weight file that a user has: itself, or inside its archive.
 
     Args:
-        path: the `.h5` file or the `.tar.gz` archive.
+        path: the file in its original format, or the `.tar.gz` archive.
         archive: the archive that is known to carry the file.
         file: what is expected.
         folder: for what is extracted.
@@ -118,7 +120,7 @@ def local_file(
     Raises:
         WeightsError: another kind of file, or not the expected one.
     """
-    if require_kind(path, "hdf5", *(["gzip"] if archive else [])) == "gzip":
+    if require_kind(path, file.kind, *(["gzip"] if archive else [])) == "gzip":
         return extract(path, archive, file, folder, progress)
     verify(path, file)
     return path
@@ -261,7 +263,7 @@ def download_address(
     finally:
         for response in responses:
             response.close()
-    require_kind(target, "hdf5")
+    require_kind(target, file.kind)
     verify(target, file)
     return target
 

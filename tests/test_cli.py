@@ -288,9 +288,10 @@ def test_evaluate(capsys, model):
 def test_weights(capsys, small_cache):
     code, out, err = run(capsys, "weights", "list")
     assert (code, err) == (0, "")
-    header, row = out.splitlines()
+    header, row, *others = out.splitlines()
     assert header.split() == ["name", "family", "size", "here", "licence"]
     assert row.split()[:5] == ["vgg19", "O", "80", "MB", "yes"]
+    assert [other.split()[0] for other in others] == ["alexnet", "vgg16"]
     code, out, err = run(capsys, "weights", "fetch", "vgg19")
     assert (code, err) == (0, "")
     assert out == f"{small_cache / 'weights' / 'vgg19.safetensors'}\n"
@@ -425,7 +426,7 @@ def test_help(capsys, argv, words):
 
 
 def test_interrupted(capsys, monkeypatch):
-    def interrupted(model):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("deepgaze_jax.cli.predict.load_pretrained", interrupted)

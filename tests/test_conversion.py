@@ -135,7 +135,8 @@ def test_whole_saved_models_are_read(tmp_path):
     arrays = {f"model_weights/{k}": v for k, v in small_arrays("new").items()}
     arrays["optimizer_weights/iteration:0"] = np.int64(7)
     found = keras_h5.read(write_h5(tmp_path / "model.h5", arrays))
-    assert set(found) == set(small_arrays("new"))
+    layers = [f"block{n}" for n in ("1_conv1", "1_conv2", "2_conv1")]
+    assert set(found) == {f"{x}/{part}" for x in layers for part in ("kernel", "bias")}
 
 
 def test_half_precision_becomes_float32(tmp_path):
@@ -195,6 +196,10 @@ WRONG_FILES = {
     "zip": (b"PK\x03\x04" + bytes(30), ["zip archive"]),
     "gzip": (b"\x1f\x8b\x08" + bytes(30), ["gzip archive"]),
     "pickle": (b"\x80\x04\x95" + bytes(30), ["pickle"]),
+    "torch-legacy": (
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.",
+        ["PyTorch", "before 1.6"],
+    ),
     "numpy": (b"\x93NUMPY\x01\x00" + bytes(30), ["numpy file"]),
     "matlab": (b"MATLAB 5.0 MAT-file" + bytes(30), ["MATLAB file"]),
     "safetensors": ((2).to_bytes(8, "little") + b"{}", ["safetensors file"]),

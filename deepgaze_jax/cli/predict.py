@@ -37,6 +37,7 @@ def predict(
     center_bias: CenterBiasOption = None,
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
+    features: Annotated[Path | None, unset("FILE")] = None,
     json: bool = False,
 ) -> int:
     """Predict where people look in pictures.
@@ -58,12 +59,14 @@ def predict(
             was trained on.
         fold: mixture of all folds, auto (the fold that has not seen the
             picture), or the number of a fold.
+        features: Feature weights of your own, from deepgaze weights convert;
+            by default those that were fetched.
         json: Print one JSON object per picture.
     """
     if not images:
         raise UsageError("no picture is named; give one or more files")
     keep_compiled_programs()
-    predictor = load_pretrained(model)
+    predictor = load_pretrained(model, features=features)
     # What would fail for every picture fails here, once.
     _ = predictor.feature_params
     predictor.image_scale(pixels_per_dva)
