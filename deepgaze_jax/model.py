@@ -61,7 +61,14 @@ class FixationModel:
                 f"the taps {', '.join(self.taps)} have strides {sorted(strides)}; all "
                 "taps of a readout must lie on one grid"
             )
-        return self.downsample * strides.pop()
+        stride = self.downsample * strides.pop()
+        if stride % self.readout_stride:
+            raise InputError(
+                f"the taps {', '.join(self.taps)} have one cell for {stride} pixels of "
+                f"the image, the readout grid one for {self.readout_stride}; choose "
+                "taps whose cells are whole multiples of the grid's"
+            )
+        return stride
 
     @property
     def readout(self) -> Readout:

@@ -347,12 +347,17 @@ def _wrong_shapes(tensors: Mapping[str, np.ndarray]) -> list[str]:
         channels_out = 1 if layer == len(kernels) - 1 else kernel[2]
         # How many channels the features have is the model's business, not the file's.
         expected[f"{name}/kernel"] = (n_folds, channels or kernel[1], channels_out)
-        expected[f"{name}/bias"] = (n_folds, channels_out)
+        if layer < len(kernels) - 1:
+            expected[f"{name}/bias"] = (n_folds, channels_out)
         channels = channels_out
     wrong = [
         f"{name} {list(shapes[name])} instead of {list(shape)}"
         for name, shape in expected.items()
         if name in shapes and (shapes[name] != shape or n_folds == 0)
     ]
+    wrong += [f"{name} is missing" for name in expected if name not in shapes]
     strays = [n for n in shapes if n.startswith("readout/") and n not in expected]
-    return wrong + [f"{name} belongs to no layer" for name in strays]
+    wrong += [f"{name} belongs to no layer" for name in strays]
+    if not (tensors["finalizer/sigma_grid_px"] > 0).all():
+        wrong.append("finalizer/sigma_grid_px is not above 0 everywhere")
+    return wrong

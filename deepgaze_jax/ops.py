@@ -266,7 +266,8 @@ def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Ar
     distance = np.abs(cell[:, None] - cell[None, 1:-1])
     inner = jnp.where(distance <= radius, gaussian(distance), 0)
     # What falls beyond an edge lands on it: column 0 gets all offsets >= the row.
-    first = (tap[None, :] >= cell[:, None]).astype(np.float32) @ taps
+    beyond = (tap[None, :] >= cell[:, None]).astype(np.float32)
+    first = jnp.matmul(beyond, taps, precision=lax.Precision.HIGHEST)
     columns = [first[:, None], inner, jnp.flip(first)[:, None]]
     return jnp.concatenate(columns, axis=1) / total
 

@@ -205,6 +205,11 @@ def _card(
             }
             for k, fold in zip(data.fold_ids, data.folds, strict=True)
         ],
+        "protocol": {
+            "parts": config.folds,
+            "n_folds": config.n_folds,
+            "split_seed": 42,
+        },
         "training": dataclasses.asdict(config),
         "best_epoch": np.asarray(state.best_epoch).tolist(),
         "scores": {

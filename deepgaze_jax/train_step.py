@@ -32,14 +32,12 @@ class Optimiser:
     """Settings of Adam and of what regularises it.
 
     Attributes:
-        learning_rate: of the first epochs; the schedule multiplies it.
         weight_decay: decoupled, on kernels only.
         feature_dropout: share of feature channels that a step hides from a fold.
         average_decay: of the running mean of the parameters, per step; the mean is
             what is validated and released.
     """
 
-    learning_rate: float = 1e-3
     weight_decay: float = 0.0
     feature_dropout: float = 0.5
     average_decay: float = 0.98

@@ -17,7 +17,7 @@ from PIL import Image
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
-from deepgaze_jax.images import load_image
+from deepgaze_jax.images import load_image, picture_formats
 
 __all__ = ["FixationDataset", "read_folder"]
 
@@ -240,7 +240,7 @@ def _size_of_picture(path: Path) -> tuple[int, int]:
             # Odd metadata and large pictures: reading the header is safe, and loading
             # has limits of its own.
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=picture_formats()) as picture:
                 width, height = picture.size
                 orientation = None
                 # Pillow would decode a PNG in search of EXIF behind the pixels.
