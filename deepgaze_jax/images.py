@@ -88,6 +88,7 @@ an image scaled to 0..1; the model takes 0..255: multiply by 255
 
 def picture_formats() -> list[str]:
     """Return Pillow's names of the formats that are read, of those it knows here."""
+    Image.init()
     return [kind for kind in _FORMATS if kind in Image.OPEN]
 
 
@@ -150,7 +151,6 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
         raise InputError(f"{name}: is empty (0 bytes)")
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
         raise InputError(f"{name}: is a HEIC photograph; convert it to JPEG or PNG")
-    Image.init()
     formats = picture_formats()
     with warnings.catch_warnings():
         # Pillow warns of odd metadata, which does no harm, and of large pictures,
