@@ -43,6 +43,9 @@ def evaluate(
     """
     if output.suffix.lower() != ".csv":
         raise InputError(f"{output}: a table of scores is CSV; end its name in .csv")
+    inputs = [Path(data, name).resolve() for name in ("fixations.csv", "images.csv")]
+    if output.resolve() in inputs:
+        raise InputError(f"{output}: is a table of the data set; choose another name")
     keep_compiled_programs()
     predictor = load_pretrained(model)
     if center_bias is not None:
