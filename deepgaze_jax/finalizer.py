@@ -2,10 +2,9 @@
 
 Everything happens on the readout grid (one cell for 4x4 pixels of the image). The
 picture-sized density only repeats cells, so its normaliser is a sum over cells
-weighted by how many pixels read each of them: `PixelGrid` holds those numbers.
+weighted by how many pixels read each of them: `grids.PixelGrid` holds those numbers.
 """
 
-import dataclasses
 import functools
 
 import flax.linen as nn
@@ -15,94 +14,48 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from deepgaze_jax.ops import blur_matrix, nearest_index, pooled_size
+from deepgaze_jax.ops import blur_matrix
 
-__all__ = ["Finalizer", "PixelGrid", "pixel_grid"]
+__all__ = ["Finalizer"]
 
 #: Float32 products of accelerators are reduced precision unless asked otherwise.
 _EXACT = lax.Precision.HIGHEST
 
-
-@dataclasses.dataclass(frozen=True)
-class PixelGrid:
-    """Which cell of the readout grid each pixel of the output reads.
-
-    Attributes:
-        rows: int [height], grid row of each pixel row.
-        columns: int [width], grid column of each pixel column.
-        shape: rows and columns of the grid.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    shape: tuple[int, int]
-
-    @property
-    def log_pixels(self) -> np.ndarray:
-        """Natural log of the number of pixels of each cell, float32 [rows, columns]."""
-        rows = np.bincount(self.rows, minlength=self.shape[0])
-        columns = np.bincount(self.columns, minlength=self.shape[1])
-        with np.errstate(divide="ignore"):
-            return np.log(np.outer(rows, columns)).astype(np.float32)
-
-    def expand(self, grid: jax.Array) -> jax.Array:
-        """Return maps on the pixels, `*batch height width`, from maps on the grid."""
-        return grid[..., self.rows, :][..., self.columns]
+#: Which row and which column of a map each row and column of the grid repeats.
+MapCells = tuple[np.ndarray, np.ndarray]
 
 
-def pixel_grid(
-    height: int,
-    width: int,
-    stride: int = 4,
-    model_size: tuple[int, int] | None = None,
-) -> PixelGrid:
-    """Return the geometry of the output for one picture size.
-
-    Args:
-        height: rows of the output.
-        width: columns of the output.
-        stride: pixels of the model's image per grid cell.
-        model_size: height and width of the image that the model saw, where it was
-            resized; each output pixel then reads the model pixel under its centre.
-
-    Returns:
-        The pixel grid.
-
-    Example:
-        >>> pixel_grid(5, 9).rows.tolist()
-        [0, 0, 0, 0, 1]
-    """
-    model_height, model_width = model_size or (height, width)
-    return PixelGrid(
-        rows=nearest_index(model_height, height) // stride,
-        columns=nearest_index(model_width, width) // stride,
-        shape=(pooled_size(model_height, stride), pooled_size(model_width, stride)),
-    )
-
-
-def _blur_of_upsampled(
-    cells: int, size: int, factor: int, sigma: jax.Array, radius: int
+def _blur_of_map(
+    map_cells: np.ndarray,
+    map_size: int,
+    sigma: jax.Array,
+    radius: int,
+    truncate: float | None,
 ) -> jax.Array:
-    """Return the [cells, size] matrix: nearest by `factor`, crop to `cells`, blur."""
-    matrix = blur_matrix(cells, sigma, radius)
-    matrix = jnp.pad(matrix, ((0, 0), (0, size * factor - cells)))
-    return matrix.reshape(cells, size, factor).sum(axis=2)
+    """Return the [cells, map_size] matrix: repeat map cells along the grid, then blur.
+
+    `map_cells` [cells] says which map cell each cell of the grid repeats.
+    """
+    blur = blur_matrix(len(map_cells), sigma, radius, truncate)
+    repeat = np.float32(map_cells[:, None] == np.arange(map_size))
+    return jnp.matmul(blur, repeat, precision=_EXACT)
 
 
 class Finalizer(nn.Module):
     """Log density on the readout grid from a readout map and a center bias.
 
     Attributes:
-        upscale: grid cells per readout-map cell (nearest, cropped top-left).
         blur_radius: taps of the Gaussian on each side.
+        blur_truncate: taps farther than ceil(blur_truncate * sigma) do not count; None
+            for none.
         sigma_grid_px: where the learned blur starts, in cells of the readout grid.
 
     Reference:
         Kümmerer, Wallis & Bethge 2016, section 3; constants of the authors' release.
     """
 
-    upscale: int = 8
     blur_radius: int = 20
+    blur_truncate: float | None = None
     sigma_grid_px: float = 5.0
 
     def setup(self) -> None:
@@ -114,6 +67,7 @@ class Finalizer(nn.Module):
     def __call__(
         self,
         readout_map: jax.Array,
+        map_cells: MapCells,
         center_bias: jax.Array | None,
         log_pixels: jax.Array,
     ) -> jax.Array:
@@ -121,6 +75,8 @@ class Finalizer(nn.Module):
 
         Args:
             readout_map: `*batch h w`.
+            map_cells: int [rows] and int [columns], which row and column of the map
+                each cell of the grid repeats.
             center_bias: natural-log density pooled to the grid, broadcastable to
                 `*batch rows columns`; None leaves the center bias out.
             log_pixels: [rows, columns], log of the pixels that read each cell.
@@ -128,7 +84,7 @@ class Finalizer(nn.Module):
         Returns:
             `*batch rows columns`; the sum of pixels * exp(value) is one.
         """
-        by, bx = self._blurs(readout_map.shape[-2:], log_pixels.shape)
+        by, bx = self._blurs(readout_map.shape[-2:], map_cells)
         x = jnp.einsum("...ij,xj->...ix", _level(readout_map), bx, precision=_EXACT)
         x = jnp.einsum("yi,...ix->...yx", by, x, precision=_EXACT)
         if center_bias is not None:
@@ -140,6 +96,7 @@ class Finalizer(nn.Module):
     def mean_log_density(
         self,
         readout_map: jax.Array,
+        map_cells: MapCells,
         center_bias: jax.Array,
         log_pixels: jax.Array,
         counts: jax.Array,
@@ -151,6 +108,7 @@ class Finalizer(nn.Module):
 
         Args:
             readout_map: [B, h, w].
+            map_cells: see `__call__`.
             center_bias: [rows, columns], natural-log density pooled to the grid.
             log_pixels: [rows, columns], log of the pixels that read each cell.
             counts: [B, rows, columns], fixations in each cell, any number type.
@@ -158,20 +116,20 @@ class Finalizer(nn.Module):
         Returns:
             [B], nats per fixation.
         """
-        by, bx = self._blurs(readout_map.shape[-2:], log_pixels.shape)
+        by, bx = self._blurs(readout_map.shape[-2:], map_cells)
         return _mean_log_densities(
             _level(readout_map), by, bx, self.weight, center_bias, log_pixels, counts
         )
 
     def _blurs(
-        self, map_shape: tuple[int, ...], grid_shape: tuple[int, ...]
+        self, map_shape: tuple[int, ...], map_cells: MapCells
     ) -> tuple[jax.Array, jax.Array]:
         """Return the matrices that enlarge a map to the grid and blur it."""
         # Repeating cells and blurring them is one small matrix an axis: the repeated
         # map itself is never made.
         by, bx = (
-            _blur_of_upsampled(cells, size, self.upscale, self.sigma, self.blur_radius)
-            for cells, size in zip(grid_shape, map_shape, strict=True)
+            _blur_of_map(cells, size, self.sigma, self.blur_radius, self.blur_truncate)
+            for cells, size in zip(map_cells, map_shape, strict=True)
         )
         return by, bx
 

@@ -6,7 +6,7 @@ leaf); features have none and are computed once per image.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,28 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.finalizer import Finalizer, PixelGrid, pixel_grid
-from deepgaze_jax.ops import pool_mean
-from deepgaze_jax.readout import Readout
-from deepgaze_jax.vgg import tap_channels, tap_stride, vgg19_features
+from deepgaze_jax.feature_networks import NETWORKS, FeatureNetwork
+from deepgaze_jax.finalizer import Finalizer
+from deepgaze_jax.grids import (
+    PixelGrid,
+    Sampling,
+    map_cells_of_grid,
+    pixel_grid,
+    shrink,
+    shrunk_size,
+)
+from deepgaze_jax.readout import Nonlinearity, Readout
 
-__all__ = ["FixationModel", "deepgaze2", "mixture", "select_folds"]
+__all__ = [
+    "ARCHITECTURES",
+    "FixationModel",
+    "deepgaze1",
+    "deepgaze2",
+    "deepgaze2_iie_readout",
+    "icf",
+    "mixture",
+    "select_folds",
+]
 
 Params = Mapping[str, Any]
 
@@ -30,12 +46,17 @@ class FixationModel:
     """Configuration of a model that predicts a fixation density.
 
     Attributes:
-        network: feature network.
+        network: feature network, a name in `feature_networks.NETWORKS`.
         taps: feature maps that the readout sees, in the order of its input channels.
-        downsample: mean pooling of the image in front of the network.
+        downsample: pixels of the image for one of the network's input.
         readout_stride: pixels of the image for one cell of the readout grid.
+        sampling: how images and center biases are made smaller and maps larger, see
+            `grids`.
         widths: output channels of the readout's layers.
+        nonlinearity: between the readout's layers.
+        layer_norm: whether they stand behind layer norms, see `Readout`.
         blur_radius: taps of the blur on each side, in grid cells.
+        blur_truncate: taps of the blur end at this many sigma; None for none.
         sigma_grid_px: start of the learned blur, in grid cells.
     """
 
@@ -43,19 +64,37 @@ class FixationModel:
     taps: tuple[str, ...] = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
     downsample: int = 2
     readout_stride: int = 4
+    sampling: Sampling = "mean"
     widths: tuple[int, ...] = (16, 32, 2, 1)
+    nonlinearity: Nonlinearity = "relu"
+    layer_norm: bool = False
     blur_radius: int = 20
+    blur_truncate: float | None = None
     sigma_grid_px: float = 5.0
+
+    @property
+    def feature_network(self) -> FeatureNetwork:
+        """The feature network.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if self.network not in NETWORKS:
+            raise InputError(
+                f"unknown feature network {self.network!r}; there are "
+                f"{', '.join(NETWORKS)}"
+            )
+        return NETWORKS[self.network]
 
     @property
     def channels(self) -> int:
         """Feature channels that the readout sees."""
-        return sum(tap_channels(tap) for tap in self.taps)
+        return sum(self.feature_network.tap_channels(tap) for tap in self.taps)
 
     @property
     def feature_stride(self) -> int:
         """Pixels of the image for one cell of the feature maps."""
-        strides = {tap_stride(tap) for tap in self.taps}
+        strides = {self.feature_network.tap_stride(tap) for tap in self.taps}
         if len(strides) != 1:
             raise InputError(
                 f"the taps {', '.join(self.taps)} have strides {sorted(strides)}; all "
@@ -70,17 +109,51 @@ class FixationModel:
             )
         return stride
 
+    def feature_grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of the feature maps of an image of height x width.
+
+        Raises:
+            InputError: the image is too small for the network.
+        """
+        shrunk = (
+            shrunk_size(size, self.downsample, self.sampling)
+            for size in (height, width)
+        )
+        return self.feature_network.tap_grid(self.taps[0], *shrunk)
+
+    def map_cells(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return which row and column of the feature map each grid cell reads.
+
+        Args:
+            height: rows of the model's image.
+            width: its columns.
+        """
+        rows, columns = (
+            map_cells_of_grid(
+                size, cells, self.readout_stride, self.feature_stride, self.sampling
+            )
+            for size, cells in zip(
+                (height, width), self.feature_grid(height, width), strict=True
+            )
+        )
+        return rows, columns
+
+    @property
+    def max_sigma_grid_px(self) -> float:
+        """The widest blur that the fixed number of taps still shows."""
+        return self.blur_radius / (self.blur_truncate or 1.0)
+
     @property
     def readout(self) -> Readout:
         """The readout module of one fold."""
-        return Readout(self.widths)
+        return Readout(self.widths, self.nonlinearity, self.layer_norm)
 
     @property
     def finalizer(self) -> Finalizer:
         """The finalizer module of one fold."""
         return Finalizer(
-            upscale=self.feature_stride // self.readout_stride,
             blur_radius=self.blur_radius,
+            blur_truncate=self.blur_truncate,
             sigma_grid_px=self.sigma_grid_px,
         )
 
@@ -101,14 +174,15 @@ class FixationModel:
 
         def one(fold: jax.Array) -> dict[str, Any]:
             key = jax.random.fold_in(jax.random.key(seed), fold)
-            grid = jnp.zeros((self.finalizer.upscale,) * 2)
+            cell = np.zeros(1, int)
+            one_cell = jnp.zeros((1, 1))
             return {
                 "readout": self.readout.init(key, jnp.zeros((1, 1, self.channels)))[
                     "params"
                 ],
-                "finalizer": self.finalizer.init(key, jnp.zeros((1, 1)), None, grid)[
-                    "params"
-                ],
+                "finalizer": self.finalizer.init(
+                    key, one_cell, (cell, cell), None, one_cell
+                )["params"],
             }
 
         return jax.jit(jax.vmap(one))(jnp.arange(n_folds))
@@ -120,33 +194,54 @@ class FixationModel:
         never enlarged: the result is the same for 64 times less work.
 
         Args:
-            params: feature parameters, see `vgg19_features`.
+            params: parameters of the feature network, see its own function.
             image: RGB 0..255, `*batch height width 3`, at the model's scale.
 
         Returns:
-            `*batch ceil(height/32) ceil(width/32) channels` for DeepGaze II.
+            `*batch rows columns channels`, see `feature_grid`; for DeepGaze II
+            ceil(height/32) x ceil(width/32).
         """
-        image = pool_mean(jnp.asarray(image, jnp.float32), self.downsample)
-        maps = vgg19_features(params, image, self.taps)
+        image = jnp.asarray(image, jnp.float32)
+        image = shrink(image, self.downsample, self.sampling)
+        maps = self.feature_network.features(params, image, self.taps)
         return jnp.concatenate([maps[tap] for tap in self.taps], axis=-1)
 
-    def readout_map(self, params: Params, features: jax.Array) -> jax.Array:
-        """Return the readout maps of every fold, `F *batch h w`."""
+    def readout_map(
+        self, params: Params, features: jax.Array, model_size: tuple[int, int]
+    ) -> jax.Array:
+        """Return the readout map of one fold, on the grid of the features.
 
-        def one(readout: Params) -> jax.Array:
-            return self.readout.apply({"params": readout}, features)
+        Args:
+            params: of the readout, without a fold axis.
+            features: `*batch h w channels`.
+            model_size: height and width of the model's image.
 
-        return jax.vmap(one)(params["readout"])
+        Returns:
+            `*batch h w`.
+        """
+        if not self.layer_norm:
+            return self.readout.apply({"params": params}, features)
+        # The layer norm sees every cell as often as the readout grid repeats it.
+        counts = np.outer(
+            *(
+                np.bincount(cells, minlength=size)
+                for cells, size in zip(
+                    self.map_cells(*model_size), features.shape[-3:-1], strict=True
+                )
+            )
+        )
+        return self.readout.apply({"params": params}, features, np.float32(counts))
 
     def pool_center_bias(self, center_bias: jax.Array) -> jax.Array:
-        """Return a log density `*batch H W` averaged onto the readout grid."""
-        return pool_mean(center_bias[..., None], self.readout_stride)[..., 0]
+        """Return a log density `*batch H W` brought onto the readout grid."""
+        center_bias = jnp.asarray(center_bias)[..., None]
+        return shrink(center_bias, self.readout_stride, self.sampling)[..., 0]
 
     def pixel_grid(
         self, height: int, width: int, model_size: tuple[int, int] | None = None
     ) -> PixelGrid:
-        """Return which grid cell each output pixel reads (`finalizer.pixel_grid`)."""
-        return pixel_grid(height, width, self.readout_stride, model_size)
+        """Return which grid cell each output pixel reads (`grids.pixel_grid`)."""
+        return pixel_grid(height, width, self.readout_stride, model_size, self.sampling)
 
     def grid_log_density(
         self,
@@ -154,6 +249,7 @@ class FixationModel:
         features: jax.Array,
         center_bias: jax.Array | None,
         log_pixels: jax.Array,
+        model_size: tuple[int, int],
     ) -> jax.Array:
         """Return log densities per pixel on the readout grid, one for every fold.
 
@@ -163,15 +259,19 @@ class FixationModel:
             center_bias: on the readout grid, broadcastable to `*batch rows columns`,
                 or None.
             log_pixels: [rows, columns], see `PixelGrid.log_pixels`.
+            model_size: height and width of the model's image.
 
         Returns:
             `F *batch rows columns`.
         """
 
         def one(fold: Params) -> jax.Array:
-            readout_map = self.readout.apply({"params": fold["readout"]}, features)
             return self.finalizer.apply(
-                {"params": fold["finalizer"]}, readout_map, center_bias, log_pixels
+                {"params": fold["finalizer"]},
+                self.readout_map(fold["readout"], features, model_size),
+                self.map_cells(*model_size),
+                center_bias,
+                log_pixels,
             )
 
         return jax.vmap(one)({name: params[name] for name in ("readout", "finalizer")})
@@ -209,8 +309,7 @@ class FixationModel:
                 f"the center bias is {center_bias.shape[-2:]} but the image is "
                 f"{(height, width)}; resample it with resample_log_density"
             )
-        stride = self.feature_stride
-        expected = (-(-height // stride), -(-width // stride))
+        expected = self.feature_grid(height, width)
         if features.shape[-3:-1] != expected:
             raise InputError(
                 f"features of grid {features.shape[-3:-1]} do not belong to an image "
@@ -220,7 +319,11 @@ class FixationModel:
         pooled = None if center_bias is None else self.pool_center_bias(center_bias)
         return grid.expand(
             self.grid_log_density(
-                params, features, pooled, jnp.asarray(grid.log_pixels)
+                params,
+                features,
+                pooled,
+                jnp.asarray(grid.log_pixels),
+                (height, width),
             )
         )
 
@@ -254,3 +357,69 @@ def deepgaze2() -> FixationModel:
         2560
     """
     return FixationModel()
+
+
+def deepgaze1() -> FixationModel:
+    """Return the configuration of DeepGaze I as its public PyTorch re-issue has it.
+
+    The re-issue makes its kernel 2 * ceil(3 * sigma) + 1 taps wide. Here the number of
+    taps is fixed by the widest blur allowed (sigma 20 cells), and those beyond
+    ceil(3 * sigma) have the weight zero: the same kernel in a shape that never changes.
+
+    Reference:
+        Kümmerer, Theis & Bethge 2015, arXiv 1411.1045. PAPER: the original had Caffe's
+        AlexNet, several layers and a sparsity penalty; the re-issue has one layer.
+
+    Example:
+        >>> deepgaze1().feature_grid(768, 1024)
+        (22, 30)
+    """
+    return FixationModel(
+        network="alexnet",
+        taps=("conv5",),
+        sampling="nearest",
+        widths=(1,),
+        blur_radius=60,
+        blur_truncate=3.0,
+        sigma_grid_px=8.0,
+    )
+
+
+def icf() -> FixationModel:
+    """Return the configuration of ICF, which sees only intensity and contrast.
+
+    Reference:
+        Kümmerer, Wallis, Gatys & Bethge 2017, ICCV; constants of the authors' release.
+
+    Example:
+        >>> icf().channels
+        30
+    """
+    return FixationModel(network="icf", taps=("icf",), readout_stride=8)
+
+
+def deepgaze2_iie_readout() -> FixationModel:
+    """Return DeepGaze II's features under the later readout of the PyTorch code.
+
+    Layer norms over whole images, softplus, widths 8, 16, 1, then a selection network
+    of 128, 16, 1.
+
+    Reference:
+        Linardos et al. 2021, arXiv 2105.12441 (DeepGaze IIE).
+
+    Example:
+        >>> deepgaze2_iie_readout().layer_norm
+        True
+    """
+    return FixationModel(
+        widths=(8, 16, 1, 128, 16, 1), nonlinearity="softplus", layer_norm=True
+    )
+
+
+#: Models by name.
+ARCHITECTURES: Mapping[str, Callable[[], FixationModel]] = {
+    "deepgaze2": deepgaze2,
+    "deepgaze2-iie-readout": deepgaze2_iie_readout,
+    "deepgaze1": deepgaze1,
+    "icf": icf,
+}

@@ -136,7 +136,14 @@ def model_of_card(
         raise WeightsError(
             f"{path}: its card describes no model ({error}); export it again"
         ) from error
-    kernels = [readout[f"dense{k}"]["kernel"].shape for k in range(len(readout))]
+    n_layers = sum(name.startswith("dense") for name in readout)
+    kernels = [readout[f"dense{k}"]["kernel"].shape for k in range(n_layers)]
+    if model.layer_norm != (n_layers < len(readout)):
+        raise WeightsError(
+            f"{path}: its card says layer_norm {model.layer_norm}, its readout has "
+            f"{len(readout) - n_layers} of them; the two do not belong together: "
+            "export it again"
+        )
     found = (kernels[0][1], *(shape[2] for shape in kernels))
     if found != expected:
         raise WeightsError(

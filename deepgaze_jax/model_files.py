@@ -59,7 +59,8 @@ _REQUIRED = (
     "center_bias/log_density",
 )
 _KNOWN = re.compile(
-    r"readout/dense\d+/(kernel|bias)|finalizer/(sigma_grid_px|center_bias_weight)|"
+    r"readout/(dense\d+/(kernel|bias)|layer_norm\d+/(scale|bias))|"
+    r"finalizer/(sigma_grid_px|center_bias_weight)|"
     r"center_bias/log_density|features/\w+(/\w+)*"
 )
 
@@ -338,6 +339,7 @@ def _wrong_shapes(tensors: Mapping[str, np.ndarray]) -> list[str]:
         "center_bias/log_density": (n_folds + 1, *_CENTER_BIAS_SHAPE),
     }
     kernels = [name for name in shapes if re.fullmatch(r"readout/.*/kernel", name)]
+    layer_norms = any(name.startswith("readout/layer_norm") for name in shapes)
     channels = None
     for layer in range(len(kernels)):
         name = f"readout/dense{layer}"
@@ -349,6 +351,10 @@ def _wrong_shapes(tensors: Mapping[str, np.ndarray]) -> list[str]:
         expected[f"{name}/kernel"] = (n_folds, channels or kernel[1], channels_out)
         if layer < len(kernels) - 1:
             expected[f"{name}/bias"] = (n_folds, channels_out)
+            if layer_norms:
+                norm = f"readout/layer_norm{layer}"
+                expected[f"{norm}/scale"] = (n_folds, channels or kernel[1])
+                expected[f"{norm}/bias"] = (n_folds, channels or kernel[1])
         channels = channels_out
     wrong = [
         f"{name} {list(shapes[name])} instead of {list(shape)}"

@@ -24,6 +24,7 @@ __all__ = [
     "resize_matrix",
     "same_padding",
     "scaled_size",
+    "torch_nearest_index",
     "upsample_nearest",
 ]
 
@@ -142,6 +143,21 @@ def nearest_index(size_in: int, size_out: int) -> np.ndarray:
     return (2 * np.arange(size_out) + 1) * size_in // (2 * size_out)
 
 
+def torch_nearest_index(size_in: int, size_out: int) -> np.ndarray:
+    """Return the input index of each output cell, floor(i * in / out) as torch has it.
+
+    # PARITY: in float32, so that a few pairs of sizes differ from whole-number
+    # arithmetic, as they do there.
+
+    Example:
+        >>> torch_nearest_index(3, 5).tolist()
+        [0, 0, 1, 1, 2]
+    """
+    scale = np.float32(size_in) / np.float32(size_out)
+    index = np.floor(np.arange(size_out, dtype=np.float32) * scale).astype(int)
+    return np.minimum(index, size_in - 1)
+
+
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     """Return height and width times scale, rounded half up, at least one pixel.
 
@@ -233,7 +249,12 @@ def _sparse(matrix: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
     return apply
 
 
-def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Array:
+def blur_matrix(
+    size: int,
+    sigma: jax.Array | float,
+    radius: int = 20,
+    truncate: float | None = None,
+) -> jax.Array:
     """Return the matrix that blurs an axis with a truncated, edge-replicated Gaussian.
 
     `blur_matrix(h, s) @ x @ blur_matrix(w, s).T` is the separable blur of x. The tap
@@ -243,6 +264,8 @@ def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Ar
         size: length of the axis.
         sigma: standard deviation in cells, > 0; a scalar that may be traced.
         radius: taps on each side.
+        truncate: taps farther than ceil(truncate * sigma) cells do not count. The
+            tap count stays fixed: such taps have the weight zero.
 
     Returns:
         [size, size], rows sum to one.
@@ -256,7 +279,10 @@ def blur_matrix(size: int, sigma: jax.Array | float, radius: int = 20) -> jax.Ar
 
     def gaussian(distance: np.ndarray) -> jax.Array:
         distance = jnp.asarray(distance, sigma.dtype)
-        return jnp.exp(-0.5 * jnp.square(distance / sigma))
+        weight = jnp.exp(-0.5 * jnp.square(distance / sigma))
+        if truncate is None:
+            return weight
+        return jnp.where(distance <= jnp.ceil(truncate * sigma), weight, 0)
 
     cell, tap = np.arange(size), np.arange(radius + 1)
     taps = gaussian(tap)

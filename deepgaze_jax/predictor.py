@@ -201,8 +201,7 @@ class Predictor:
             ConfigError: no such fold or center bias.
         """
         size = self.model_size(image_size, pixels_per_dva)
-        stride = self.model.feature_stride
-        expected = (-(-size[0] // stride), -(-size[1] // stride), self.model.channels)
+        expected = (*self.model.feature_grid(*size), self.model.channels)
         if np.shape(features) != expected:
             raise InputError(
                 f"features of shape {list(np.shape(features))} do not belong to a "
@@ -219,7 +218,9 @@ class Predictor:
         # Each density is normalised, and all are mixed, on the picture that the model
         # sees; only the result is brought to the size of the user's picture.
         log_pixels = self.model.pixel_grid(*size).log_pixels
-        grid = _log_density(self.model, params, jnp.asarray(features), bias, log_pixels)
+        grid = _log_density(
+            self.model, params, jnp.asarray(features), bias, log_pixels, size
+        )
         back = self.model.pixel_grid(*image_size, model_size=size)
         log_density = back.expand(np.asarray(grid, np.float64))
         return (log_density - logsumexp(log_density)).astype(np.float32)
@@ -340,13 +341,14 @@ def _features(model: FixationModel, params: Params, picture: jax.Array) -> jax.A
     return model.features(params, picture)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 5))
 def _log_density(
     model: FixationModel,
     params: Params,
     features: jax.Array,
     center_bias: jax.Array | None,
     log_pixels: jax.Array,
+    model_size: tuple[int, int],
 ) -> jax.Array:
     """Return the mixture of folds on the readout grid, log per pixel [rows, columns].
 
@@ -356,6 +358,9 @@ def _log_density(
         features: [h, w, channels].
         center_bias: at the size of the model's image, or None.
         log_pixels: [rows, columns].
+        model_size: height and width of the model's image.
     """
     pooled = None if center_bias is None else model.pool_center_bias(center_bias)
-    return mixture(model.grid_log_density(params, features, pooled, log_pixels))
+    return mixture(
+        model.grid_log_density(params, features, pooled, log_pixels, model_size)
+    )

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from deepgaze_jax.errors import ConfigError
-from deepgaze_jax.model import FixationModel
+from deepgaze_jax.model import ARCHITECTURES, FixationModel
 from deepgaze_jax.train_step import Optimiser
 
 __all__ = ["TrainConfig"]
@@ -20,8 +20,9 @@ class TrainConfig:
             the test part as the paper does, "all" trains one model on everything.
         n_folds: number of folds.
         only_folds: train only these of them (numbers from 0); all by default.
-        taps: feature maps that the readout sees.
-        widths: output channels of the readout's layers.
+        architecture: name of the model to train.
+        taps: feature maps that the readout sees; the model's own by default.
+        widths: output channels of the readout's layers; the model's own by default.
         input_scale: resize of every picture in front of the model.
         pixels_per_dva: pixels per degree of visual angle of the pictures, where the
             data set does not state it.
@@ -32,7 +33,8 @@ class TrainConfig:
         learning_rate: highest learning rate of Adam.
         warmup_steps: steps over which the learning rate rises to it.
         weight_decay: decoupled weight decay on kernels.
-        feature_dropout: share of feature channels hidden in a step.
+        feature_dropout: share of feature channels hidden in a step; by default half
+            of VGG-19's, which are many and alike, none of the other networks'.
         average_decay: of the running mean of the parameters, per step.
         seed: of initialisation, order of images and dropout.
         feature_dtype: type of the cached features; float16 halves the cache.
@@ -41,8 +43,11 @@ class TrainConfig:
     folds: Literal["8/1/1", "9/1", "all"] = "8/1/1"
     n_folds: int = 10
     only_folds: tuple[int, ...] | None = None
-    taps: tuple[str, ...] = FixationModel.taps
-    widths: tuple[int, ...] = FixationModel.widths
+    architecture: Literal["deepgaze2", "deepgaze2-iie-readout", "deepgaze1", "icf"] = (
+        "deepgaze2"
+    )
+    taps: tuple[str, ...] | None = None
+    widths: tuple[int, ...] | None = None
     input_scale: float = 35 / 24
     pixels_per_dva: float | None = None
     epochs: int = 20
@@ -51,7 +56,7 @@ class TrainConfig:
     learning_rate: float = 1e-2
     warmup_steps: int = 50
     weight_decay: float = 0.0
-    feature_dropout: float = 0.5
+    feature_dropout: float | None = None
     average_decay: float = 0.98
     seed: int = 0
     feature_dtype: Literal["float32", "float16"] = "float32"
@@ -67,24 +72,38 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be >= 0")
         for name in ("feature_dropout", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; it must be in [0, 1)"
                 )
-        if not self.widths or self.widths[-1] != 1:
+        if self.widths is not None and (not self.widths or self.widths[-1] != 1):
             raise ConfigError(f"widths are {self.widths}; the last must be 1")
+        if self.architecture not in ARCHITECTURES:
+            raise ConfigError(
+                f"architecture is {self.architecture!r}; there are "
+                f"{', '.join(ARCHITECTURES)}"
+            )
 
     @property
     def model(self) -> FixationModel:
         """The model to train."""
-        return FixationModel(taps=tuple(self.taps), widths=tuple(self.widths))
+        own = {
+            name: tuple(value)
+            for name, value in (("taps", self.taps), ("widths", self.widths))
+            if value is not None
+        }
+        return dataclasses.replace(ARCHITECTURES[self.architecture](), **own)
 
     @property
     def optimiser(self) -> Optimiser:
         """Settings of the optimiser."""
+        dropout = self.feature_dropout
+        if dropout is None:
+            dropout = 0.5 if self.model.network == "vgg19" else 0.0
         return Optimiser(
             weight_decay=self.weight_decay,
-            feature_dropout=self.feature_dropout,
+            feature_dropout=dropout,
             average_decay=self.average_decay,
         )
 

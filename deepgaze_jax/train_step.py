@@ -96,6 +96,7 @@ class Batch:
         weights: [B], 1, or 0 for an image that only fills the batch up.
         center_bias: [F, rows, columns] of all folds, pooled to the grid.
         log_pixels: [rows, columns].
+        model_size: height and width of the model's images.
     """
 
     folds: jax.Array
@@ -104,6 +105,7 @@ class Batch:
     weights: jax.Array
     center_bias: jax.Array
     log_pixels: jax.Array
+    model_size: tuple[int, int] = flax.struct.field(pytree_node=False)
 
 
 def init_state(
@@ -144,10 +146,10 @@ def _log_likelihoods(
     model: FixationModel, params: Params, batch: Batch, center_bias: jax.Array
 ) -> jax.Array:
     """Return the mean log-likelihood of each image's fixations under one fold, [B]."""
-    readout_map = model.readout.apply({"params": params["readout"]}, batch.features)
     return model.finalizer.apply(
         {"params": params["finalizer"]},
-        readout_map,
+        model.readout_map(params["readout"], batch.features, batch.model_size),
+        model.map_cells(*batch.model_size),
         center_bias,
         batch.log_pixels,
         batch.counts,
@@ -211,7 +213,7 @@ def make_steps(
         params = optax.apply_updates(state.params, updates)
         sigma = params["finalizer"]["sigma_grid_px"]
         params["finalizer"]["sigma_grid_px"] = jnp.clip(
-            sigma, MIN_SIGMA_GRID_PX, float(model.blur_radius)
+            sigma, MIN_SIGMA_GRID_PX, model.max_sigma_grid_px
         )
         # The mean forgets its start faster than it will forget later steps.
         steps = state.steps + 1

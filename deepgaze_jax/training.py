@@ -164,11 +164,13 @@ def _start(
     """Return the state to begin with and the log up to there."""
     params = config.model.init(config.seed, max(fold_ids) + 1)
     params = select_folds(params, fold_ids)
-    if checkpoints.latest is None:
-        mean, std = data.moments()
-        return init_state(params, mean, 1 / std, config.optimiser), []
     shape = (len(fold_ids), config.model.channels)
-    like = init_state(params, jnp.zeros(shape), jnp.ones(shape), config.optimiser)
+    plain = jnp.zeros(shape), jnp.ones(shape)
+    if checkpoints.latest is None:
+        # A layer norm scales the features itself.
+        mean, std = plain if config.model.layer_norm else data.moments()
+        return init_state(params, mean, 1 / std, config.optimiser), []
+    like = init_state(params, *plain, config.optimiser)
     state = checkpoints.load({"state": like})["state"]
     return state, read_log(run, checkpoints.latest)
 

@@ -43,12 +43,14 @@ class Group:
         counts: [m, rows, columns], fixations in each cell of the readout grid.
         center_bias: float32 [F, rows, columns], each fold's own, pooled to the grid.
         log_pixels: float32 [rows, columns], see `PixelGrid.log_pixels`.
+        model_size: height and width of the model's images.
     """
 
     images: np.ndarray
     counts: np.ndarray
     center_bias: np.ndarray
     log_pixels: np.ndarray
+    model_size: tuple[int, int]
 
     def batch(
         self,
@@ -65,6 +67,7 @@ class Group:
             weights=weights,
             center_bias=self.center_bias,
             log_pixels=self.log_pixels,
+            model_size=self.model_size,
         )
 
 
@@ -341,6 +344,7 @@ def prepare(
                 counts=counts.astype(np.min_scalar_type(int(counts.max()))),
                 center_bias=np.asarray(model.pool_center_bias(at_model)),
                 log_pixels=pixels.log_pixels,
+                model_size=(int(model_height), int(model_width)),
             )
         )
     if not groups:

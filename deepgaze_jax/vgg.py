@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.ops import pool_max
+from deepgaze_jax.ops import pool_max, pooled_size
 
 __all__ = [
     "CONVOLUTIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "TAPS",
     "init_params",
     "tap_channels",
+    "tap_grid",
     "tap_stride",
     "vgg19_features",
 ]
@@ -73,6 +74,17 @@ def tap_stride(tap: str) -> int:
     """
     _check_taps((tap,))
     return 2 ** (_block(tap) - (not tap.startswith("pool")))
+
+
+def tap_grid(tap: str, height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns of a tap for an input of height x width.
+
+    Example:
+        >>> tap_grid("conv5_1", 33, 47)
+        (3, 3)
+    """
+    stride = tap_stride(tap)
+    return pooled_size(height, stride), pooled_size(width, stride)
 
 
 def _block(tap: str) -> int:

@@ -23,7 +23,7 @@ from deepgaze_jax.conversion.key_maps import Mapped, map_names
 from deepgaze_jax.conversion.vgg19 import Params
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.files import write_text
-from deepgaze_jax.model import deepgaze2
+from deepgaze_jax.model import deepgaze2, icf
 from deepgaze_jax.model_files import (
     FORMAT_VERSION,
     load_model,
@@ -281,8 +281,8 @@ def _model(
         "source_sha256": file.sha256,
     }
     if converted is None:
-        settings = {"network": "icf", "taps": ["icf"], "readout_stride": 8}
-        return tensors, card | {"model": settings, "network": "icf", "family": "icf"}
+        card |= {"model": dataclasses.asdict(icf()), "network": "icf", "family": "icf"}
+        return tensors, card
     features = {k: converted.card[k] for k in ("network", "family", "preprocessing")}
     card |= {"model": dataclasses.asdict(deepgaze2()), "features": features}
     card |= {k: features[k] for k in ("network", "family")}

@@ -6,17 +6,23 @@ safetensors in the cache folder. Nothing here downloads unless `fetch` is called
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
 
+from deepgaze_jax import icf
 from deepgaze_jax.conversion import vgg19
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.model_files import read_card, read_tensors, write_tensors
+from deepgaze_jax.model_files import (
+    FORMAT_VERSION,
+    read_card,
+    read_tensors,
+    write_tensors,
+)
 from deepgaze_jax.weight_registry import REGISTRY, WeightsEntry
 from deepgaze_jax.weight_sources import (
     Progress,
@@ -38,6 +44,18 @@ __all__ = [
     "read_features",
 ]
 
+
+#: Cards of the feature networks whose constants are part of the code.
+CARDS_WITHOUT_WEIGHTS: Mapping[str, Mapping[str, Any]] = {
+    "icf": {
+        "format_version": FORMAT_VERSION,
+        "network": "icf",
+        "family": "icf",
+        "preprocessing": "RGB/256 - 0.5, colour components",
+        "licence": "MIT",
+        "source_sha256": icf.constants_sha256(),
+    }
+}
 
 _IDENTITY = ("format_version", "network", "family", "source_sha256")
 
@@ -154,7 +172,8 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
         name: a name in `REGISTRY`, or an entry of your own.
 
     Returns:
-        `{"conv1_1": {"kernel": float32 [3, 3, in, out], "bias": [out]}, ...}`.
+        `{"conv1_1": {"kernel": float32 [3, 3, in, out], "bias": [out]}, ...}`; nothing
+        for a network without weights, such as `icf`.
 
     Raises:
         WeightsError: they have not been fetched, or the file is damaged; the line
@@ -164,6 +183,8 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
         >>> load_features("vgg19")["conv5_1"]["kernel"].shape  # doctest: +SKIP
         (3, 3, 512, 512)
     """
+    if isinstance(name, str) and name in CARDS_WITHOUT_WEIGHTS:
+        return {}
     entry = _entry(name)
     tensors, _ = read_tensors(_require_cached(entry))
     return _checked(tensors, entry)
@@ -211,11 +232,13 @@ def _checked(tensors: dict[str, np.ndarray], entry: WeightsEntry) -> dict[str, d
 
 
 def features_card(name: str | WeightsEntry = "vgg19") -> dict[str, Any]:
-    """Return the card of fetched feature weights: network, family, source, licence.
+    """Return the card of feature weights: network, family, source, licence.
 
     Raises:
         WeightsError: they have not been fetched, or the file is damaged.
     """
+    if isinstance(name, str) and name in CARDS_WITHOUT_WEIGHTS:
+        return dict(CARDS_WITHOUT_WEIGHTS[name])
     return read_card(_require_cached(_entry(name)))
 
 

@@ -137,8 +137,11 @@ def test_features(case):
 
 def test_readout_on_the_small_grid_equals_upsample_first(case, model, params):
     expected = case["oracle"]["readout_maps"]
-    maps = np.asarray(model.readout_map(params, case["features"]))
     height, width = expected.shape[1:]
+    maps = jax.vmap(model.readout_map, in_axes=(0, None, None))(
+        params["readout"], case["features"], case["size"]
+    )
+    maps = np.asarray(maps)
     for ours, theirs in zip(maps, expected, strict=True):
         ours = oracles.upsample_nearest(ours, 8, height, width)
         scale = max(1.0, np.abs(theirs).max())
@@ -166,7 +169,7 @@ def test_log_density_mapped_back_to_another_size(case, model, params):
         grid = model.pixel_grid(*original, model_size=size)
         center_bias = model.pool_center_bias(case["center_bias"])
         on_grid = model.grid_log_density(
-            params, case["features"], center_bias, grid.log_pixels
+            params, case["features"], center_bias, grid.log_pixels, size
         )
         folds = case["oracle"]["fold_log_densities"]
         expected = np.stack([oracles.map_back(fold, *original) for fold in folds])

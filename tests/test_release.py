@@ -117,6 +117,7 @@ def test_prediction_is_the_training_codes(predictor, osie, name):
             weights=np.ones(1, np.float32),
             center_bias=np.asarray(model.pool_center_bias(bias))[None],
             log_pixels=pixels.log_pixels,
+            model_size=size,
         )
         found = validate(params, np.zeros(channels), np.ones(channels), batch)[0]
         assert float(found) == pytest.approx(log_density[y, x], abs=1e-5)

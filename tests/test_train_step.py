@@ -494,7 +494,7 @@ def test_batches_are_the_training_parts(one):
 
 
 def test_batch_type_is_a_tree():
-    batch = Batch(*(np.zeros(1) for _ in range(6)))
+    batch = Batch(*(np.zeros(1) for _ in range(6)), model_size=(1, 1))
     assert len(jax.tree.leaves(batch)) == 6
 
 

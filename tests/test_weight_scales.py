@@ -91,12 +91,8 @@ def test_a_readout_is_moved_between_families(
     maps = []
     for params, first in ((small_params, kernel), (normalised, moved)):
         layers = readout | {"dense0": readout["dense0"] | {"kernel": first}}
-        stacked = {
-            name: {part: array[None] for part, array in parts.items()}
-            for name, parts in layers.items()
-        }
         features = model.features(params, image)
-        maps.append(np.asarray(model.readout_map({"readout": stacked}, features)))
+        maps.append(np.asarray(model.readout_map(layers, features, (64, 96))))
     assert np.abs(maps[1] - maps[0]).max() <= 1e-5 * np.abs(maps[0]).max()
     back = {layer: 1 / factors for layer, factors in scales.items()}
     again = weight_scales.transfer_kernel(moved, model.taps, back)

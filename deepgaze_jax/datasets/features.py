@@ -25,8 +25,7 @@ from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.files import write_text
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import pooled_size, resize_image, scaled_size
-from deepgaze_jax.vgg import tap_channels
+from deepgaze_jax.ops import resize_image, scaled_size
 
 __all__ = [
     "CachePlan",
@@ -62,7 +61,7 @@ class CachePlan:
         image_scales: float64 [n], factor from each picture to the model's image.
         model_sizes: int [n, 2], height and width of the model's images.
         grid_sizes: int [n, 2], rows and columns of the feature maps.
-        channels: channels of one cell.
+        map_channels: channels of each.
         key: text that identifies the contents; the folder is named by its hash.
     """
 
@@ -72,8 +71,18 @@ class CachePlan:
     image_scales: np.ndarray
     model_sizes: np.ndarray
     grid_sizes: np.ndarray
-    channels: int
+    map_channels: tuple[int, ...]
     key: str
+
+    @property
+    def channels(self) -> int:
+        """Channels of one cell."""
+        return sum(self.map_channels)
+
+    def tap_channels(self, tap: str) -> int:
+        """Return the channels of a tap whose map is stored."""
+        (stored,) = stored_maps((tap,))
+        return self.map_channels[self.maps.index(stored)]
 
     @property
     def cells(self) -> np.ndarray:
@@ -121,10 +130,9 @@ def plan_cache(
             )
         ]
     )
-    stride = model.feature_stride
-    grid_sizes = np.array(
-        [[pooled_size(h, stride), pooled_size(w, stride)] for h, w in model_sizes]
-    )
+    grid_sizes = np.array([model.feature_grid(*size) for size in model_sizes.tolist()])
+    # Left out where it is the usual one: caches of earlier versions stay valid.
+    sampling = {} if model.sampling == "mean" else {"sampling": model.sampling}
     key = json.dumps(
         {
             "format_version": FORMAT_VERSION,
@@ -135,6 +143,7 @@ def plan_cache(
             "dtype": dtype,
             "model_sizes": model_sizes.tolist(),
             "images": _file_hashes(dataset),
+            **sampling,
         }
     )
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -145,7 +154,7 @@ def plan_cache(
         image_scales=np.asarray(image_scales, np.float64),
         model_sizes=model_sizes,
         grid_sizes=grid_sizes,
-        channels=sum(tap_channels(name) for name in maps),
+        map_channels=tuple(model.feature_network.tap_channels(tap) for tap in maps),
         key=key,
     )
 
@@ -175,7 +184,7 @@ class FeatureCache:
     def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
         """Return the shape of what `read` returns."""
         rows, columns = self.plan.grid_sizes[images[0]]
-        channels = sum(tap_channels(tap) for tap in taps)
+        channels = sum(self.plan.tap_channels(tap) for tap in taps)
         return len(images), int(rows), int(columns), channels
 
     def read(
@@ -196,16 +205,17 @@ class FeatureCache:
         shape = self.shape(images, taps)
         out = np.empty(shape, np.float32) if out is None else out
         source, start = {}, 0
-        for name in self.plan.maps:
-            source[name] = slice(start, start + tap_channels(name))
+        for name, channels in zip(self.plan.maps, self.plan.map_channels, strict=True):
+            source[name] = slice(start, start + channels)
             start = source[name].stop
         for target, image in zip(out, images, strict=True):
             cells = self._cells[self._offsets[image] : self._offsets[image + 1]]
             cells = cells.reshape(*shape[1:3], -1)
             stop = 0
             for tap in taps:
-                start, stop = stop, stop + tap_channels(tap)
-                part = cells[..., source[tap.replace("relu", "conv")]]
+                start, stop = stop, stop + self.plan.tap_channels(tap)
+                (stored,) = stored_maps((tap,))
+                part = cells[..., source[stored]]
                 if tap.startswith("relu"):
                     np.maximum(part, 0, out=target[..., start:stop], dtype=np.float32)
                 else:

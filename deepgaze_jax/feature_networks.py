@@ -1,0 +1,46 @@
+"""The feature networks under one face: what a model may stand on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from deepgaze_jax import icf, vgg
+
+__all__ = ["NETWORKS", "FeatureNetwork"]
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A frozen network as pure functions.
+
+    Attributes:
+        features: `features(params, image, taps) -> {tap: *batch rows columns channels}`
+            for an image `*batch height width 3`, RGB 0..255.
+        tap_channels: channels of a tap.
+        tap_grid: rows and columns of a tap for an image of height x width.
+        tap_stride: pixels of the image for one cell of a tap.
+        has_weights: whether parameters have to be fetched.
+    """
+
+    features: Callable[[Mapping[str, Any], jax.Array, Any], dict[str, jax.Array]]
+    tap_channels: Callable[[str], int]
+    tap_grid: Callable[[str, int, int], tuple[int, int]]
+    tap_stride: Callable[[str], int]
+    has_weights: bool = True
+
+
+#: Feature networks by name.
+NETWORKS: Mapping[str, FeatureNetwork] = {
+    "vgg19": FeatureNetwork(
+        vgg.vgg19_features, vgg.tap_channels, vgg.tap_grid, vgg.tap_stride
+    ),
+    "icf": FeatureNetwork(
+        icf.icf_features,
+        icf.tap_channels,
+        icf.tap_grid,
+        icf.tap_stride,
+        has_weights=False,
+    ),
+}

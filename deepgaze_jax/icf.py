@@ -1,0 +1,187 @@
+"""Intensity contrast features: what a picture shows without any trained network.
+
+Local mean and local contrast of three colour components at five scales. Nothing here
+is learned, so ICF needs no weights.
+
+Reference: Kümmerer, Wallis, Gatys & Bethge 2017, "Understanding low- and high-level
+contributions to fixation prediction", ICCV; constants of the authors' release.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from deepgaze_jax.errors import InputError
+from deepgaze_jax.ops import pool_max
+
+__all__ = [
+    "SCALES_PX",
+    "TAPS",
+    "constants_sha256",
+    "icf_features",
+    "tap_channels",
+    "tap_grid",
+    "tap_stride",
+]
+
+#: Standard deviation of each Gaussian, in pixels of the network's input.
+SCALES_PX = (5, 10, 20, 40, 80)
+
+#: Taps of every Gaussian on each side; the two widest are truncated windows.
+_RADIUS = 85
+
+#: Principal components of the colours of photographs, one a column.
+_COLOUR_COMPONENTS = (
+    (0.40052664, -0.81574154, 0.41730589),
+    (-0.72759449, -0.00632331, 0.68597835),
+    (-0.55694222, -0.57838207, -0.59606171),
+)
+
+#: Cells of one maximum, each way.
+_POOL = 4
+
+#: Longest piece of an axis that is blurred by one matrix; longer ones are cut.
+_PIECE = 512
+
+#: The one feature map, behind the maximum over 4x4 cells.
+TAPS = ("icf",)
+
+_EXACT = lax.Precision.HIGHEST
+
+
+def tap_channels(tap: str) -> int:
+    """Return the number of channels of a tap.
+
+    Example:
+        >>> tap_channels("icf")
+        30
+    """
+    _check_taps((tap,))
+    return 2 * len(SCALES_PX) * len(_COLOUR_COMPONENTS)
+
+
+def tap_grid(tap: str, height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns of a tap for an input of height x width.
+
+    Example:
+        >>> tap_grid("icf", 49, 66)
+        (13, 17)
+    """
+    _check_taps((tap,))
+    return -(-height // _POOL), -(-width // _POOL)
+
+
+def tap_stride(tap: str) -> int:
+    """Return how many pixels of the network's input one cell of a tap spans."""
+    _check_taps((tap,))
+    return _POOL
+
+
+def constants_sha256() -> str:
+    """Return the hash of all constants: features of equal hashes are the same."""
+    constants = (SCALES_PX, _RADIUS, _COLOUR_COMPONENTS, _POOL)
+    return hashlib.sha256(repr(constants).encode()).hexdigest()
+
+
+def _check_taps(taps: Sequence[str]) -> None:
+    if tuple(taps) != TAPS:
+        raise InputError(f"unknown taps {list(taps)} of ICF; it has one: {TAPS[0]}")
+
+
+def icf_features(
+    params: Mapping[str, Any], image: jax.Array, taps: Sequence[str] = TAPS
+) -> dict[str, jax.Array]:
+    """Return the intensity contrast features of images.
+
+    Channels: for each colour component the five local means, then the five local
+    contrasts, from the smallest scale to the largest.
+
+    Args:
+        params: not used; every network is called alike.
+        image: RGB 0..255, `*batch height width 3`; the model halves pictures first.
+        taps: `("icf",)`.
+
+    Returns:
+        `{"icf": [*batch, ceil(height/4), ceil(width/4), 30]}`.
+
+    Raises:
+        InputError: another tap, or the image has another shape.
+
+    Example:
+        >>> icf_features({}, np.zeros((49, 66, 3), np.float32))["icf"].shape
+        (13, 17, 30)
+    """
+    del params
+    _check_taps(taps)
+    image = jnp.asarray(image, jnp.float32)
+    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape[-3:]:
+        raise InputError(
+            f"an image of shape {image.shape} was given; ICF takes RGB 0..255 of shape "
+            "[*batch, height, width, 3]"
+        )
+    batch = image.shape[:-3]
+    components = jnp.matmul(
+        image / 256 - 0.5, np.float32(_COLOUR_COMPONENTS), precision=_EXACT
+    )
+    # Planes: the products of the blur run along rows and columns of whole images.
+    planes = jnp.moveaxis(components.reshape(-1, *image.shape[-3:]), -1, 1)
+    maps = []
+    for sigma in SCALES_PX:
+        mean = _blur(planes, sigma)
+        # The variance around the local mean; its root is not taken.
+        contrast = _blur(jnp.square(planes - mean), sigma)
+        maps.append(jnp.stack([mean, contrast], axis=2))
+    # Image, component, mean or contrast, scale -> channels in that order.
+    x = jnp.stack(maps, axis=3)
+    x = jnp.moveaxis(x.reshape(len(x), -1, *x.shape[-2:]), 1, -1)
+    x = pool_max(x, _POOL)
+    return {TAPS[0]: x.reshape(*batch, *x.shape[1:])}
+
+
+def _blur(planes: jax.Array, sigma: float) -> jax.Array:
+    """Return planes `*batch height width` blurred along both axes, edges repeated."""
+    rows = [
+        jnp.matmul(weights, planes[..., seen, :], precision=_EXACT)
+        for seen, weights in _pieces(planes.shape[-2], sigma)
+    ]
+    planes = jnp.concatenate(rows, axis=-2)
+    columns = [
+        jnp.matmul(planes[..., seen], weights.T, precision=_EXACT)
+        for seen, weights in _pieces(planes.shape[-1], sigma)
+    ]
+    return jnp.concatenate(columns, axis=-1)
+
+
+def _pieces(size: int, sigma: float) -> tuple[tuple[slice, np.ndarray], ...]:
+    """Return how an axis is blurred, piece by piece.
+
+    A product with a band matrix is the fastest form of a wide Gaussian on a processor
+    that multiplies matrices well; cutting a long axis keeps the band from being lost
+    in zeros.
+
+    Args:
+        size: length of the axis.
+        sigma: standard deviation in cells.
+
+    Returns:
+        For each piece the cells it sees, and weights [cells of the piece, cells seen].
+    """
+    offsets = np.arange(-_RADIUS, _RADIUS + 1)
+    taps = np.exp(-0.5 * np.square(offsets / sigma))
+    taps /= taps.sum()
+    found = []
+    n_pieces = -(-size // _PIECE)
+    for cells in np.array_split(np.arange(size), n_pieces):
+        # A tap beyond the edge reads the edge.
+        source = np.clip(cells[:, None] + offsets, 0, size - 1)
+        first, last = int(source.min()), int(source.max()) + 1
+        weights = np.zeros((len(cells), last - first))
+        row = np.arange(len(cells))[:, None]
+        np.add.at(weights, (row, source - first), taps)
+        found.append((slice(first, last), weights.astype(np.float32)))
+    return tuple(found)
