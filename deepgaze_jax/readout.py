@@ -117,6 +117,9 @@ class JointLayerNorm(nn.Module):
             return by_cell.sum(axis=(-3, -2), keepdims=True)
 
         x = x - mean(x)
+        # Once more: what rounding left of the mean is not small beside epsilon where
+        # the features are constant.
+        x = x - mean(x)
         x = x * lax.rsqrt(mean(jnp.square(x)) + _EPSILON)
         per_channel = (1,) * (x.ndim - 1) + (channels,)
         return x * scale.reshape(per_channel) + bias.reshape(per_channel)
