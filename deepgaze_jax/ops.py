@@ -24,6 +24,7 @@ __all__ = [
     "resize_matrix",
     "same_padding",
     "scaled_size",
+    "torch_nearest_index",
     "upsample_nearest",
 ]
 
@@ -140,6 +141,33 @@ def nearest_index(size_in: int, size_out: int) -> np.ndarray:
     """
     # Whole-number arithmetic: floor((2i + 1) * in / (2 * out)) without rounding.
     return (2 * np.arange(size_out) + 1) * size_in // (2 * size_out)
+
+
+def torch_nearest_index(size_in: int, size_out: int) -> np.ndarray:
+    """Return the input index of each output cell as PyTorch's nearest has it.
+
+    floor(i * scale), with scale = in / out rounded to float32, and so the product: what
+    `interpolate` does with float32 maps where only a size is given. Where i * in / out
+    is a whole number, rounding can make the index one less than i * in // out. Keeping
+    every nth cell (`scale_factor=1/n`) rounds nothing: x[: in // n * n : n].
+
+    Args:
+        size_in: length of the axis.
+        size_out: length wanted.
+
+    Returns:
+        integers [size_out].
+
+    Example:
+        >>> torch_nearest_index(5, 3).tolist()
+        [0, 1, 3]
+        >>> int(torch_nearest_index(2, 82)[41]), 41 * 2 // 82
+        (0, 1)
+    """
+    scale = np.float32(size_in) / np.float32(size_out)
+    # The last product stays below size_in by size_in / size_out, far more than float32
+    # rounds off for any axis of a picture; PyTorch's limit size_in - 1 never acts.
+    return np.floor(np.arange(size_out, dtype=np.float32) * scale).astype(np.int64)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
