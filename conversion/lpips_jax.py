@@ -12,30 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from deepgaze_jax import alexnet
 from deepgaze_jax.conversion import numpy_pickle
 from deepgaze_jax.conversion.vgg19 import Params, check_params
 
 __all__ = [
-    "ALEXNET_CHANNELS",
-    "ALEXNET_KERNEL_SIZES",
     "VGG16_CHANNELS",
     "from_lpips",
     "read_alexnet",
     "read_vgg16",
 ]
-
-#: Output channels of every convolution, bottom to top; `features.{0,3,6,8,10}` of
-#: torchvision.
-ALEXNET_CHANNELS: Mapping[str, int] = {
-    "conv1": 64,
-    "conv2": 192,
-    "conv3": 384,
-    "conv4": 256,
-    "conv5": 256,
-}
-
-#: Side of those kernels that are not 3x3.
-ALEXNET_KERNEL_SIZES: Mapping[str, int] = {"conv1": 11, "conv2": 5}
 
 _VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
@@ -52,11 +38,11 @@ _LPIPS = "NetLinLayer_"
 
 
 def read_alexnet(
-    path: str | Path, channels: Mapping[str, int] = ALEXNET_CHANNELS
+    path: str | Path, channels: Mapping[str, int] = alexnet.CONVOLUTIONS
 ) -> Params:
     """Return the AlexNet parameters of `alexnet.ckpt`; see `from_lpips`."""
     arrays = numpy_pickle.read(path)
-    return from_lpips(arrays, "AlexNet", channels, ALEXNET_KERNEL_SIZES)
+    return from_lpips(arrays, "AlexNet", channels, alexnet.KERNEL_SIZES)
 
 
 def read_vgg16(

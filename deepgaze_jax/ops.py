@@ -144,18 +144,30 @@ def nearest_index(size_in: int, size_out: int) -> np.ndarray:
 
 
 def torch_nearest_index(size_in: int, size_out: int) -> np.ndarray:
-    """Return the input index of each output cell, floor(i * in / out) as torch has it.
+    """Return the input index of each output cell as PyTorch's nearest has it.
 
-    # PARITY: in float32, so that a few pairs of sizes differ from whole-number
-    # arithmetic, as they do there.
+    floor(i * scale), with scale = in / out rounded to float32, and so the product: what
+    `interpolate` does with float32 maps where only a size is given. Where i * in / out
+    is a whole number, rounding can make the index one less than i * in // out. Keeping
+    every nth cell (`scale_factor=1/n`) rounds nothing: x[: in // n * n : n].
+
+    Args:
+        size_in: length of the axis.
+        size_out: length wanted.
+
+    Returns:
+        integers [size_out].
 
     Example:
-        >>> torch_nearest_index(3, 5).tolist()
-        [0, 0, 1, 1, 2]
+        >>> torch_nearest_index(5, 3).tolist()
+        [0, 1, 3]
+        >>> int(torch_nearest_index(2, 82)[41]), 41 * 2 // 82
+        (0, 1)
     """
     scale = np.float32(size_in) / np.float32(size_out)
-    index = np.floor(np.arange(size_out, dtype=np.float32) * scale).astype(int)
-    return np.minimum(index, size_in - 1)
+    # The last product stays below size_in by size_in / size_out, far more than float32
+    # rounds off for any axis of a picture; PyTorch's limit size_in - 1 never acts.
+    return np.floor(np.arange(size_out, dtype=np.float32) * scale).astype(np.int64)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from deepgaze_jax.alexnet import alexnet_features
 from deepgaze_jax.conversion.identify import Identity
 from deepgaze_jax.conversion.key_maps import Mapped
 from deepgaze_jax.conversion.networks import Network
@@ -70,6 +71,8 @@ def parity_report(
         reference = "plain numpy, float64"
     if network.name == "vgg19":
         found = vgg19_features(params, picture, taps)
+    elif network.name == "alexnet":
+        found = alexnet_features(params, picture, taps)
     else:
         found = _slow(mapped, identity, params, picture, taps)
     errors = {tap: max_norm_error(found[tap], expected[tap]) for tap in taps}

