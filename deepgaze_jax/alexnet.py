@@ -3,6 +3,7 @@
 The network of torchvision, one stream. Reference: Krizhevsky 2014, arXiv 1404.5997.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -23,6 +24,7 @@ __all__ = [
     "init_params",
     "tap_channels",
     "tap_grid",
+    "tap_stride",
 ]
 
 #: Output channels of each convolution, bottom to top.
@@ -125,6 +127,17 @@ def tap_grid(tap: str, height: int, width: int) -> tuple[int, int]:
             f"needs at least {smallest}x{smallest}; enlarge it"
         )
     return rows, columns
+
+
+def tap_stride(tap: str) -> int:
+    """Return how many pixels of the network's input lie between cells of a tap.
+
+    Example:
+        >>> tap_stride("conv5"), tap_stride("conv1")
+        (16, 4)
+    """
+    _check_taps((tap,))
+    return math.prod(stride for _, stride, _ in _steps_to(tap))
 
 
 def _check_taps(taps: Sequence[str]) -> None:

@@ -372,7 +372,7 @@ def deepgaze1() -> FixationModel:
 
     Example:
         >>> deepgaze1().feature_grid(768, 1024)
-        (22, 30)
+        (23, 31)
     """
     return FixationModel(
         network="alexnet",
