@@ -20,8 +20,10 @@ from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import pool_max
 
 __all__ = [
+    "RADIUS_PX",
     "SCALES_PX",
     "TAPS",
+    "colour_components",
     "constants_sha256",
     "icf_features",
     "tap_channels",
@@ -33,7 +35,7 @@ __all__ = [
 SCALES_PX = (5, 10, 20, 40, 80)
 
 #: Taps of every Gaussian on each side; the two widest are truncated windows.
-_RADIUS = 85
+RADIUS_PX = 85
 
 #: Principal components of the colours of photographs, one a column.
 _COLOUR_COMPONENTS = (
@@ -84,13 +86,19 @@ def tap_stride(tap: str) -> int:
 
 def constants_sha256() -> str:
     """Return the hash of all constants: features of equal hashes are the same."""
-    constants = (SCALES_PX, _RADIUS, _COLOUR_COMPONENTS, _POOL)
+    constants = (SCALES_PX, RADIUS_PX, _COLOUR_COMPONENTS, _POOL)
     return hashlib.sha256(repr(constants).encode()).hexdigest()
 
 
 def _check_taps(taps: Sequence[str]) -> None:
     if tuple(taps) != TAPS:
         raise InputError(f"unknown taps {list(taps)} of ICF; it has one: {TAPS[0]}")
+
+
+def colour_components(image: jax.Array) -> jax.Array:
+    """Return the three colour components of images RGB 0..255, in the same shape."""
+    components = np.float32(_COLOUR_COMPONENTS)
+    return jnp.matmul(image / 256 - 0.5, components, precision=_EXACT)
 
 
 def icf_features(
@@ -125,9 +133,7 @@ def icf_features(
             "[*batch, height, width, 3]"
         )
     batch = image.shape[:-3]
-    components = jnp.matmul(
-        image / 256 - 0.5, np.float32(_COLOUR_COMPONENTS), precision=_EXACT
-    )
+    components = colour_components(image)
     # Planes: the products of the blur run along rows and columns of whole images.
     planes = jnp.moveaxis(components.reshape(-1, *image.shape[-3:]), -1, 1)
     maps = []
@@ -171,7 +177,7 @@ def _pieces(size: int, sigma: float) -> tuple[tuple[slice, np.ndarray], ...]:
     Returns:
         For each piece the cells it sees, and weights [cells of the piece, cells seen].
     """
-    offsets = np.arange(-_RADIUS, _RADIUS + 1)
+    offsets = np.arange(-RADIUS_PX, RADIUS_PX + 1)
     taps = np.exp(-0.5 * np.square(offsets / sigma))
     taps /= taps.sum()
     found = []
