@@ -277,6 +277,9 @@ def _by_keys(mapped: Mapped) -> tuple[str, str] | None:
     names = " ".join(mapped.classifier)
     if not mapped.key_map.style.startswith("PyTorch by index"):
         return None
+    if mapped.key_map.network.name == "alexnet":
+        # Its classifier has one set of keys everywhere, by chance jcjohnson's.
+        return None
     for keys, family, whose in (
         (("classifier.0.", "classifier.3.", "classifier.6."), "T", "torchvision"),
         (("pre_logits.fc1.", "head.fc."), "T", "timm, which has torchvision's values"),

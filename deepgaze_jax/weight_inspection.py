@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from deepgaze_jax.conversion import tf1_release
 from deepgaze_jax.conversion.containers import read_any
 from deepgaze_jax.conversion.identify import FAMILIES, Identity, preprocessing_of
 from deepgaze_jax.conversion.key_maps import Mapped, map_names
+from deepgaze_jax.conversion.releases import release_of
 from deepgaze_jax.conversion.slow_network import fixed_picture
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.vgg import vgg19_features
@@ -47,17 +47,17 @@ def inspect_weights(
         "sha256": file.sha256,
         "arrays": len(file.arrays),
     }
-    release = tf1_release.release_of(file.arrays)
+    release = release_of(file.arrays)
     arrays = file.arrays
     problems = []
     if release:
         try:
-            tf1_release.model_tensors(arrays, release)
+            release.model_tensors(arrays)
         except WeightsError as error:
             problems.append(str(error))
-        arrays = tf1_release.features_of(arrays)
+        arrays = release.features_of(arrays)
         if not arrays:
-            what = f"readouts of {release}, the authors' TF-1 release"
+            what = f"readouts of {release.name}, {release.title}"
             return found | {"what": what, "missing": "; ".join(problems)}
     elif _is_model(file.arrays):
         what = "a model without its features"
@@ -74,7 +74,7 @@ def inspect_weights(
         problems.append(str(error))
     what = "feature weights"
     if release:
-        what = f"{release}, the authors' TF-1 release: features and ten readouts"
+        what = f"{release.name}, {release.title}: features and {release.readouts}"
     elif _is_model(file.arrays):
         what = "a model with its features"
     return found | _description(mapped, identity, what, problems)
@@ -94,7 +94,7 @@ def _description(
     whole = not problems or not mapped.key_map.batch_norm
     if known and whole and not any("wrong:" in problem for problem in problems):
         means = mean_activations(mapped, identity)
-    name = FAMILIES.get(family[:1], "")
+    name = FAMILIES.get(family[:1], "values of no known file")
     return {
         "what": what,
         "names": mapped.key_map.style,

@@ -76,7 +76,8 @@ def convert(
 
     Args:
         file: Keras, PyTorch, Caffe, MatConvNet, numpy, safetensors or TensorFlow
-            weights, or the authors' TF-1 release of DeepGaze II or ICF.
+            weights; the authors' TF-1 release of DeepGaze II or ICF, or their
+            PyTorch re-issue of DeepGaze I.
         output: The new file, .safetensors.
         source: What the file holds, where it does not tell itself: oxford-bgr,
             oxford-rgb, normalised-bgr, normalised-rgb or torchvision.
