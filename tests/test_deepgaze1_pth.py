@@ -15,7 +15,10 @@ from deepgaze_jax.conversion import deepgaze1_pth, identify
 from deepgaze_jax.conversion.identify import statistics
 from deepgaze_jax.conversion.releases import release_of
 from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.model import deepgaze1
+from deepgaze_jax.model_cards import model_of_card, nested
 from deepgaze_jax.model_files import load_model
+from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.weight_conversion import convert_weights, load_weights
 from deepgaze_jax.weight_inspection import inspect_weights, verify_weights
 from deepgaze_jax.weights import cached_path, load_features
@@ -207,12 +210,28 @@ def test_a_file_becomes_a_model(tmp_path, arrays, params, layout):
     assert "assumed" in card["notes"] and "not that model" in card["notes"]
     assert "do not pass on" in card["licence"]
     assert len(card["source_sha256"]) == 64 and card["source"] == "deepgaze1.pth"
+    assert model_of_card(card, nested(tensors)["readout"], result) == deepgaze1()
     # Its features alone.
     found = load_weights(path)
     assert found.card["preprocessing"].startswith("RGB/255")
     for layer, parts in params.items():
         for part, array in parts.items():
             np.testing.assert_array_equal(found.params[layer][part], array)
+
+
+def test_the_model_predicts_what_the_text_says(tmp_path, arrays, params, case):
+    path = write(tmp_path / "deepgaze1.pth", arrays)
+    result = tmp_path / "dg1.safetensors"
+    convert_weights(path, result)
+    predictor = load_pretrained(result)
+    values = [case[name] for name in ("kernel", "sigma", "weight")]
+    maps = oracles_deepgaze1.features(params, case["image"])
+    uniform = np.full((64, 96), -np.log(64 * 96))
+    for own, bias in ((case["center_bias"], case["center_bias"]), (None, uniform)):
+        found = predictor.predict(case["image"], center_bias=own)
+        expected = oracles_deepgaze1.deepgaze1(maps, *values, bias)["log_density"]
+        assert np.ptp(expected) > 0.1
+        assert np.abs(found - expected).max() <= 1e-5
 
 
 def test_command_line(tmp_path, capsys, arrays):
