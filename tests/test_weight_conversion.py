@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import hypothesis
@@ -415,6 +416,50 @@ def test_whatever_the_arrays_are_there_is_one_line(small, shapes, value, source)
     with pytest.raises(WeightsError) as caught:
         weight_conversion._of_file(file, source)
     assert "\n" not in str(caught.value) or not all(map(str.isprintable, arrays))
+
+
+def test_integers_are_no_weights(tmp_path, small):
+    """Neither quantised values nor counts; every reader leaves this to one place."""
+    arrays = writers.torch_arrays(small)
+    whole = {n: a for n, a in arrays.items() if n.endswith("14.weight")}
+    arrays |= {n: np.int64(10 * a) for n, a in whole.items()}
+    path = tmp_path / "vgg19.pth"
+    path.write_bytes(torch_zip(arrays))
+    for read in (load_weights, inspect_weights):
+        with pytest.raises(WeightsError, match=r"features.14.weight \(int64\).*quanti"):
+            read(path, "oxford-rgb")
+
+
+def test_another_network_is_named_as_such(tmp_path):
+    path = tmp_path / "resnet.pth"
+    arrays = {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}
+    path.write_bytes(torch_zip(arrays))
+    with pytest.raises(WeightsError, match="no known network; closest is alexnet, of "):
+        load_weights(path)
+
+
+def test_a_whole_keras_model_is_named_as_such(tmp_path):
+    path = tmp_path / "vgg19.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("model.weights.h5", b"")
+    with pytest.raises(WeightsError, match=r"unzip it and give its model.weights.h5"):
+        load_weights(path)
+
+
+def test_a_checkpoint_by_any_of_its_names(tmp_path, small):
+    writers.tf_slim(tmp_path / "vgg_19.ckpt", small)
+    (tmp_path / "vgg_19.ckpt.meta").write_bytes(b"\n\x05graph")
+    (tmp_path / "vgg_19.ckpt.data-00000-of-00001.bak").write_bytes(b"a copy")
+    found = [
+        load_weights(tmp_path / f"vgg_19.ckpt{ending}", "oxford-rgb").card
+        for ending in ("", ".index", ".meta", ".data-00000-of-00001")
+    ]
+    assert len({card["source_sha256"] for card in found}) == 1
+    assert {card["source_container"] for card in found} == {"TensorFlow checkpoint"}
+    # A name that only looks like one of them.
+    path = tmp_path / "vgg.data-2016.pth"
+    writers.pth_zip(path, small)
+    assert load_weights(path, "oxford-bgr").card["source_container"] == "PyTorch"
 
 
 # --- command line ---------------------------------------------------------------------
