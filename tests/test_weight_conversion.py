@@ -11,6 +11,7 @@ import oracles
 import pytest
 import writers_weights as writers
 from hypothesis import strategies as st
+from PIL import Image
 from writers_pickle import Call, Name, torch_legacy, torch_zip
 
 from deepgaze_jax import weight_conversion
@@ -20,8 +21,12 @@ from deepgaze_jax.conversion.containers import WeightFile
 from deepgaze_jax.conversion.identify import statistics
 from deepgaze_jax.conversion.networks import NETWORKS
 from deepgaze_jax.errors import WeightsError
-from deepgaze_jax.model_files import read_tensors
-from deepgaze_jax.weight_conversion import convert_weights, load_weights
+from deepgaze_jax.model_files import read_tensors, write_tensors
+from deepgaze_jax.weight_conversion import (
+    convert_weights,
+    load_weights,
+    named_features,
+)
 from deepgaze_jax.weight_inspection import inspect_weights, verify_weights
 from deepgaze_jax.weights import cached_path, load_features
 
@@ -462,6 +467,61 @@ def test_a_checkpoint_by_any_of_its_names(tmp_path, small):
     assert load_weights(path, "oxford-bgr").card["source_container"] == "PyTorch"
 
 
+@pytest.mark.parametrize("size", [1e8, 1e30])
+def test_values_that_are_too_large_are_no_defect_of_ours(tmp_path, small, size):
+    large = {
+        layer: {part: np.float32(a * size) for part, a in parts.items()}
+        for layer, parts in small.items()
+    }
+    path = tmp_path / "vgg19.pth"
+    writers.pth_zip(path, large)
+    with pytest.raises(WeightsError, match="not finite numbers: the values are too l"):
+        convert_weights(path, tmp_path / "o.safetensors", "oxford-bgr")
+    assert not (tmp_path / "o.safetensors").exists()
+    found = inspect_weights(path, "oxford-bgr")
+    assert np.isfinite(list(found["mean_activations"].values())).all()
+
+
+# --- files of this package ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "T"}, "states family T in the order RGB, but these are values of"),
+        ({"family": "O\n\x1b[2J"}, "a card that names no family of vgg19"),
+        ({"family": None}, "a card that names no family of vgg19"),
+        ({"network": ["vgg19"]}, "a card that names no family of vgg19"),
+        ({"network": "vgg16"}, "a card that names no family of vgg19"),
+        ({"format_version": 99}, "format_version 99; this version reads up to 1"),
+        ({"format_version": "x" * 10_000}, "'xxxxxxxxxxxxxxxxxxx; this version"),
+    ],
+)
+def test_a_card_that_does_not_fit(tmp_path, capsys, as_oxford, changes, words):
+    path = tmp_path / "ours.safetensors"
+    card = {"format_version": 1, "network": "vgg19", "family": "O"}
+    write_tensors(path, named_features(as_oxford), card | changes)
+    for read in (load_weights, inspect_weights):
+        with pytest.raises(WeightsError) as caught:
+            read(path)
+        line = str(caught.value)
+        assert words in line and line.count(str(path)) == 1 and line.isprintable()
+    code, out, err = run(capsys, "convert", path, "-o", tmp_path / "o.safetensors")
+    assert (code, out) == (1, "") and err.count("\n") == 1
+
+
+def test_a_card_is_compared_with_the_values(tmp_path, as_oxford):
+    path = tmp_path / "ours.safetensors"
+    card = {"format_version": 1, "network": "vgg19", "family": "O"}
+    write_tensors(path, named_features(as_oxford), card)
+    evidence = load_weights(path).card["evidence"]
+    assert evidence[0] == "its card says so" and "agree with family O" in evidence[1]
+    blue_first = named_features(writers.bgr(as_oxford))
+    write_tensors(path, blue_first, card)
+    with pytest.raises(WeightsError, match="values of family O in the order BGR"):
+        load_weights(path)
+
+
 # --- command line ---------------------------------------------------------------------
 
 
@@ -514,5 +574,62 @@ def test_a_model_without_features_is_named_as_such(tmp_path, capsys, small_folds
     path = small_models.write_model(tmp_path / "m.safetensors", small_folds)
     code, out, _ = run(capsys, "inspect", path)
     assert code == 0 and "a model without its features" in out
+    assert "vgg19" in out and "O (Oxford" in out
     code, _, err = run(capsys, "convert", path, "-o", tmp_path / "o.safetensors")
     assert code == 1 and err.count("\n") == 1 and "m.safetensors" in err
+    assert "model of this package without features" in err
+
+
+def test_wrong_options_end_before_any_work(tmp_path, capsys, small):
+    path = tmp_path / "vgg.pth"
+    writers.pth_zip(path, small)
+    result, pictures = tmp_path / "o.safetensors", tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "a.png")
+    normalise = ("normalise", path, "--images", pictures)
+    for words in (
+        ("convert", path, "-o", result),
+        ("inspect", path),
+        ("verify", path, path),
+        (*normalise, "-o", result),
+    ):
+        code, out, err = run(capsys, *words, "--source", "keras")
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        assert "no --source keras; choose one of oxford-bgr" in err
+    good = tmp_path / "good.safetensors"
+    assert run(capsys, "convert", path, "-o", good, "--source", "oxford-bgr")[0] == 0
+    before = good.read_bytes()
+    (tmp_path / "p.parity.json").mkdir()
+    (tmp_path / "d.safetensors").mkdir()
+    for command in (("convert", good), ("normalise", good, "--images", pictures)):
+        for place, words in (
+            (good, "would overwrite its own source"),
+            (tmp_path / "n.h5", "must end in .safetensors"),
+            (tmp_path / "none" / "n.safetensors", "none: no such folder"),
+            (tmp_path / "d.safetensors", "is a folder"),
+        ):
+            code, out, err = run(capsys, *command, "-o", place)
+            assert (code, out, err.count("\n")) == (1, "", 1) and words in err, err
+            assert not place.is_file() or place == good
+    assert good.read_bytes() == before
+    code, out, err = run(capsys, "convert", good, "-o", tmp_path / "p.safetensors")
+    assert (code, out) == (1, "") and "p.parity.json: is a folder" in err
+    assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_networks_that_expect_other_pictures_are_not_the_same(tmp_path, capsys):
+    channels = NETWORKS["alexnet"].channels
+    rng = np.random.default_rng(1)
+    arrays, n_in, sides = {}, 3, {"conv1": 11, "conv2": 5}
+    for n, (layer, n_out) in zip((0, 3, 6, 8, 10), channels.items(), strict=True):
+        side = sides.get(layer, 3)
+        kernel = rng.standard_normal((n_out, n_in, side, side)) / side / n_in
+        arrays[f"features.{n}.weight"] = np.float32(kernel)
+        arrays[f"features.{n}.bias"] = np.zeros(n_out, np.float32)
+        n_in = n_out
+    path = tmp_path / "alexnet.pth"
+    path.write_bytes(torch_zip(arrays))
+    kinds = ("--source", "torchvision", "oxford-rgb")
+    code, out, _ = run(capsys, "verify", path, path, *kinds)
+    assert code == 1 and out.endswith("different\n") and "takes RGB/255 minus" in out
+    assert run(capsys, "verify", path, path, *kinds[:2])[0] == 0
