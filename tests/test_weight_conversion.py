@@ -17,8 +17,8 @@ from writers_pickle import Call, Name, torch_legacy, torch_zip
 from deepgaze_jax import weight_conversion
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion import identify, key_maps
-from deepgaze_jax.conversion.containers import WeightFile
-from deepgaze_jax.conversion.identify import statistics
+from deepgaze_jax.conversion.containers import WeightFile, read_any
+from deepgaze_jax.conversion.identify import positive_counts, statistics
 from deepgaze_jax.conversion.networks import NETWORKS
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_files import read_tensors, write_tensors
@@ -65,6 +65,10 @@ def as_oxford(small, monkeypatch):
         "filters": list(range(WIDTHS[0])),
         "lengths": lengths.tolist(),
         "statistics": rows.tolist(),
+        "positive": {
+            layer: positive_counts(parts["kernel"]).tolist()
+            for layer, parts in list(small.items())[1:]
+        },
     }
     monkeypatch.setattr(identify, "_signatures", lambda: {"vgg19-O": signature})
     return small
@@ -240,6 +244,22 @@ def test_rescaled_values_are_family_n(tmp_path, as_oxford, name):
     assert not report["same"] and report["rescaled"].startswith("factors from 0.")
 
 
+def test_a_network_that_was_trained_further_has_to_be_stated(tmp_path, as_oxford):
+    """Its first layer was kept, as is usual, so that alone would tell family O."""
+    trained = {k: dict(p) for k, p in as_oxford.items()}
+    for layer in ("conv4_2", "conv5_4"):
+        trained[layer]["kernel"] = -trained[layer]["kernel"]
+    path, source = write(tmp_path, "pth zip", trained)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path)
+    line = str(caught.value)
+    assert "but conv4_2, conv5_4 hold other values" in line and "--source" in line
+    found = load_weights(path, source)
+    assert found.card["family"] == "O" and "conv4_2" in found.card["evidence"][0]
+    with pytest.raises(WeightsError, match="in the order BGR"):
+        load_weights(path, "oxford-rgb")
+
+
 def test_values_that_contradict_what_is_stated(tmp_path, as_oxford):
     path, _ = write(tmp_path, "keras old", as_oxford)
     for source in ("torchvision", "oxford-rgb", "normalised-bgr"):
@@ -279,6 +299,44 @@ def test_torchvision_is_recognised_by_signature_alone(tmp_path, name, family, la
     assert found.card["preprocessing"].startswith("RGB/255")
 
 
+@pytest.mark.weights
+@pytest.mark.parametrize("key", ["vgg19-O", "vgg16-T", "alexnet-T"])
+def test_signatures_are_those_of_the_fetched_values(key):
+    signature = identify._signatures()[key]
+    name = signature["network"]
+    if cached_path(name) is None:
+        pytest.skip(f"{name} is not cached: deepgaze weights fetch {name}")
+    params = load_features(name)
+    first, *above = params
+    rows, lengths = statistics(params[first]["kernel"], params[first]["bias"])
+    assert signature["filters"] == list(range(64))
+    np.testing.assert_allclose(signature["statistics"], rows, atol=6e-6)
+    np.testing.assert_allclose(signature["lengths"], lengths, rtol=5e-5)
+    counts = {k: positive_counts(params[k]["kernel"]).tolist() for k in above}
+    assert signature["positive"] == counts
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_how_far_real_values_may_be_from_the_signature(tmp_path):
+    """Half precision and rescaling stay below, a little training does not."""
+    if cached_path("vgg19") is None:
+        pytest.skip("VGG-19 is not cached: deepgaze weights fetch vgg19")
+    params = load_features("vgg19")
+    half = {k: {q: np.float16(a) for q, a in p.items()} for k, p in params.items()}
+    path = tmp_path / "vgg.pth"
+    rng = np.random.default_rng(0)
+    trained = {k: dict(p) for k, p in params.items()}
+    kernel = params["conv4_2"]["kernel"]
+    noise = rng.standard_normal(kernel.shape, np.float32) * kernel.std() * 1e-3
+    trained["conv4_2"]["kernel"] = kernel + noise
+    for values, family in ((half, "O"), (rescaled(params), "N"), (trained, "")):
+        path.write_bytes(torch_zip(writers.torch_arrays(values)))
+        mapped = key_maps.map_names(read_any(path).arrays)
+        assert identify.identify(mapped).family == family
+    assert "but conv4_2 hold" in identify.identify(mapped).evidence[0]
+
+
 @pytest.fixture
 def real_keras(tmp_path):
     """The real values as Keras' own file has them."""
@@ -296,7 +354,7 @@ def test_real_keras_file_is_family_o_by_signature_alone(tmp_path, real_keras):
     assert report["family"] == "O" and report["passed"]
     (reason,) = report["evidence"]
     assert "64 filters" in reason and "order BGR" in reason
-    # A quarter of the filters exchanged is something else.
+    # A quarter of the filters in another order is something else.
     params = load_features("vgg19")
     kernel = params["conv1_1"]["kernel"]
     kernel[..., :16] = kernel[..., 15::-1]
