@@ -146,6 +146,11 @@ def _of_file(file: WeightFile, source: str | None, use_hash: bool = True) -> Con
     release = tf1_release.release_of(arrays)
     if release == "icf":
         raise WeightsError(f"{file.path}: is the release of ICF, which has no features")
+    if release and source in KINDS and KINDS[source][0] != "N":
+        raise WeightsError(
+            f"{file.path}: the authors' release has family N, --source {source} states "
+            f"{KINDS[source][0]}; state normalised-bgr or normalised-rgb"
+        )
     arrays = tf1_release.features_of(arrays) if release else arrays
     if is_model_without_features(arrays):
         raise WeightsError(

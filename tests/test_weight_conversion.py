@@ -17,9 +17,12 @@ from writers_pickle import Call, Name, torch_legacy, torch_zip
 from deepgaze_jax import weight_conversion
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion import identify, key_maps
+from deepgaze_jax.conversion.assemble import assemble
 from deepgaze_jax.conversion.containers import WeightFile, read_any
 from deepgaze_jax.conversion.identify import positive_counts, statistics
 from deepgaze_jax.conversion.networks import NETWORKS
+from deepgaze_jax.conversion.slow_network import slow_taps
+from deepgaze_jax.conversion.torch_network import torch_taps
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_files import read_tensors, write_tensors
 from deepgaze_jax.weight_conversion import (
@@ -390,6 +393,45 @@ def test_real_taps_agree_with_torch_on_a_photograph(tmp_path, real_keras, osie_m
         assert error <= 1e-5, (tap, error)
 
 
+@pytest.mark.torch
+def test_the_alexnet_of_reports_is_that_of_torchvision(tmp_path):
+    """Its modules written down here once more, with random values."""
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    modules = nn.Sequential(
+        nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(kernel_size=3, stride=2),
+        nn.Conv2d(64, 192, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(kernel_size=3, stride=2),
+        nn.Conv2d(192, 384, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, kernel_size=3, padding=1),
+    )
+    torch.manual_seed(1)
+    for parameter in modules.parameters():
+        scale = parameter[0].numel() ** -0.5
+        nn.init.normal_(parameter, std=scale)
+    arrays = {f"features.{n}": p.numpy() for n, p in modules.state_dict().items()}
+    path = tmp_path / "alexnet.pth"
+    path.write_bytes(torch_zip(arrays))
+    found = load_weights(path, "torchvision")
+    picture = oracles.random_image(3, 97, 131)
+    scaled = (picture / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    with torch.no_grad():
+        x = torch.from_numpy(np.float32(scaled).transpose(2, 0, 1)[None])
+        expected = modules(x)[0].permute(1, 2, 0).numpy()
+    for network in (slow_taps, torch_taps):
+        taps = network(found.mapped, found.identity, picture, ("conv5",))
+        assert taps["conv5"].shape == expected.shape
+        error = np.abs(taps["conv5"] - expected).max() / np.abs(expected).max()
+        assert error <= 1e-5, network
+
+
 # --- files that are not whole ---------------------------------------------------------
 
 
@@ -523,6 +565,22 @@ def test_a_checkpoint_by_any_of_its_names(tmp_path, small):
     path = tmp_path / "vgg.data-2016.pth"
     writers.pth_zip(path, small)
     assert load_weights(path, "oxford-bgr").card["source_container"] == "PyTorch"
+
+
+def test_a_wrong_conversion_is_not_written(tmp_path, small, monkeypatch):
+    def wrong(mapped, identity):
+        params = assemble(mapped, identity)
+        params["conv4_2"]["bias"] = params["conv4_2"]["bias"] + np.float32(0.01)
+        return params
+
+    path, source = write(tmp_path, "keras old", small)
+    result = tmp_path / "o.safetensors"
+    convert_weights(path, result, source)
+    before = result.read_bytes()
+    monkeypatch.setattr(weight_conversion, "assemble", wrong)
+    with pytest.raises(WeightsError, match="a defect of deepgaze-jax"):
+        convert_weights(path, result, source)
+    assert result.read_bytes() == before
 
 
 @pytest.mark.parametrize("size", [1e8, 1e30])
