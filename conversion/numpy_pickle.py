@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax.conversion import pickles
+from deepgaze_jax.conversion.arrays import MAX_BYTES
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.errors import WeightsError
@@ -25,9 +26,6 @@ __all__ = [
     "require_size",
     "values_type",
 ]
-
-#: Files whose arrays would take more are refused before any of them is read.
-MAX_BYTES = 1 << 30
 
 _TYPE = re.compile(r"([<>|=]?)(b1|[iu][1248]|f[248])")
 _MAX_DIMENSIONS = 32

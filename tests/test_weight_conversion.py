@@ -355,6 +355,9 @@ def real_keras(tmp_path):
 def test_real_keras_file_is_family_o_by_signature_alone(tmp_path, real_keras):
     report = convert_weights(real_keras, tmp_path / "o.safetensors", use_hash=False)
     assert report["family"] == "O" and report["passed"]
+    # What convert makes is what fetch made.
+    converted = load_weights(tmp_path / "o.safetensors").params
+    assert_identical(converted, load_features("vgg19"))
     (reason,) = report["evidence"]
     assert "64 filters" in reason and "order BGR" in reason
     # A quarter of the filters in another order is something else.
