@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from deepgaze_jax.files import write_text
 from deepgaze_jax.model import ARCHITECTURES
 from deepgaze_jax.model_files import (
     FORMAT_VERSION,
+    check_version,
     load_model,
     read_card,
     save_model,
@@ -37,9 +39,12 @@ __all__ = [
     "Converted",
     "convert_weights",
     "identity_of",
+    "is_model_without_features",
     "load_weights",
     "named_features",
     "parity_path",
+    "require_destination",
+    "with_path",
 ]
 
 _LICENCES = {
@@ -47,6 +52,8 @@ _LICENCES = {
     "N": "CC BY (K. Simonyan and A. Zisserman; rescaled by L. Gatys et al.)",
     "T": "BSD 3-Clause (torchvision)",
 }
+# What rescaled_family names has eight digits behind the letter.
+_FAMILY = re.compile(r"[OTN?]|N-[0-9a-f]{8}")
 _RELEASE_LICENCE = (
     "not stated by the authors (M. Kümmerer et al.): for your own use, do not pass on"
 )
@@ -81,25 +88,14 @@ def identity_of(
         use_hash: whether the hash of the file may tell.
 
     Raises:
-        WeightsError: see `deepgaze_jax.conversion.identify.identify`; or a source is
-            stated where the file leaves no question.
+        WeightsError: see `deepgaze_jax.conversion.identify.identify`; a card that does
+            not fit the values; or a source is stated where the file leaves no question.
     """
     if mapped.key_map.style == "deepgaze-jax" and file.container == "safetensors":
         card = read_card(file.path)
-        if "format_version" in card and isinstance(card.get("family"), str):
-            if source is not None:
-                raise WeightsError(
-                    f"{file.path}: was converted before, its card states family "
-                    f"{card['family']}; leave --source out"
-                )
-            torch = _preprocessing(card).startswith("RGB/255")
-            return Identity(
-                card["family"],
-                "RGB",
-                False,
-                "torchvision" if torch else "mean",
-                ("its card says so",),
-            )
+        if "format_version" in card:
+            check_version(file.path, card)
+            return _identity_in(card, mapped, source)
     release = release_of(file.arrays)
     if release and release.name == "deepgaze1" and source is not None:
         raise WeightsError(
@@ -134,6 +130,35 @@ def _preprocessing(card: Mapping[str, Any]) -> str:
     return str(card.get("preprocessing", ""))
 
 
+def _identity_in(
+    card: Mapping[str, Any], mapped: Mapped, source: str | None
+) -> Identity:
+    family, network = card.get("family"), mapped.key_map.network.name
+    known = isinstance(family, str) and _FAMILY.fullmatch(family)
+    if not known or card.get("network") != network:
+        raise WeightsError(
+            f"has a card that names no family of {network}, whose weights these are; "
+            "convert the original file again"
+        )
+    if source is not None:
+        raise WeightsError(
+            f"was converted before, its card states family {family}; leave --source out"
+        )
+    found = identify(mapped)
+    stated = (family[:1], "RGB")
+    if family != "?" and found.family and (found.family, found.order) != stated:
+        raise WeightsError(
+            f"has a card that states family {family} in the order RGB, but these are "
+            f"values of family {found.family} in the order {found.order} "
+            f"({'; '.join(found.evidence)}); convert the original file again"
+        )
+    torch = _preprocessing(card).startswith("RGB/255")
+    scaling = "torchvision" if torch else "mean"
+    return Identity(
+        family, "RGB", False, scaling, ("its card says so", *found.evidence)
+    )
+
+
 def load_weights(
     path: str | Path, source: str | None = None, *, use_hash: bool = True
 ) -> Converted:
@@ -159,7 +184,19 @@ def _of_file(file: WeightFile, source: str | None, use_hash: bool = True) -> Con
     release = release_of(arrays)
     if release and release.name == "icf":
         raise WeightsError(f"{file.path}: is the release of ICF, which has no features")
+    if release and release.name == "deepgaze2" and source in KINDS:
+        family = KINDS[source][0]
+        if family != "N":
+            raise WeightsError(
+                f"{file.path}: the authors' release has family N, --source {source} "
+                f"states {family}; state normalised-bgr or normalised-rgb"
+            )
     arrays = release.features_of(arrays) if release else arrays
+    if is_model_without_features(arrays):
+        raise WeightsError(
+            f"{file.path}: is a model of this package without features, so there is "
+            "nothing to convert or compare; give it with --model"
+        )
     try:
         mapped = map_names(arrays)
         identity = identity_of(file, mapped, source, use_hash)
@@ -167,9 +204,7 @@ def _of_file(file: WeightFile, source: str | None, use_hash: bool = True) -> Con
         params = assemble(mapped, identity)
         expected = preprocessing_of(mapped, identity).text
     except WeightsError as error:
-        name = str(file.path)
-        line = str(error)
-        raise WeightsError(line if name in line else f"{name}: {line}") from error
+        raise with_path(file.path, error) from error
     network = mapped.key_map.network.name
     card = {
         "format_version": FORMAT_VERSION,
@@ -187,6 +222,17 @@ def _of_file(file: WeightFile, source: str | None, use_hash: bool = True) -> Con
     return Converted(params, mapped, identity, card)
 
 
+def with_path(path: Path, error: WeightsError) -> WeightsError:
+    """Return the error with the path of the file in its line.
+
+    Example:
+        >>> str(with_path(Path("a.h5"), WeightsError("is empty")))
+        'a.h5: is empty'
+    """
+    line = str(error)
+    return error if str(path) in line else WeightsError(f"{path}: {line}")
+
+
 def _require_known(identity: Identity) -> None:
     if identity.family and identity.order:
         return
@@ -202,6 +248,17 @@ def _require_known(identity: Identity) -> None:
     )
 
 
+def is_model_without_features(names: Mapping[str, object]) -> bool:
+    """Return whether these are the names of a model file that holds no features.
+
+    Example:
+        >>> is_model_without_features({"readout/dense0/kernel": 0})
+        True
+    """
+    tops = {name.partition("/")[0] for name in names}
+    return "readout" in tops and "features" not in tops
+
+
 def parity_path(destination: str | Path) -> Path:
     """Return where the report of a conversion goes.
 
@@ -210,6 +267,27 @@ def parity_path(destination: str | Path) -> Path:
         'vgg.parity.json'
     """
     return Path(destination).with_suffix(".parity.json")
+
+
+def require_destination(destination: Path, source: str | Path | None = None) -> None:
+    """Refuse a place for converted weights before any work is done; returns nothing.
+
+    Args:
+        destination: where they would go.
+        source: what they would be made from, which must not be replaced.
+
+    Raises:
+        WeightsError: another ending, no such folder, a folder, or the source.
+    """
+    if destination.suffix != ".safetensors":
+        raise WeightsError(f"{destination}: the result must end in .safetensors")
+    if not destination.parent.is_dir():
+        raise WeightsError(f"{destination.parent}: no such folder; make it first")
+    if destination.is_dir():
+        raise WeightsError(f"{destination}: is a folder; name a file")
+    both = source is not None and destination.exists() and Path(source).exists()
+    if both and destination.samefile(source):
+        raise WeightsError(f"{destination}: would overwrite its own source")
 
 
 def convert_weights(
@@ -239,11 +317,9 @@ def convert_weights(
             network of the file, and then nothing is written.
     """
     destination = Path(destination)
-    if destination.suffix != ".safetensors":
-        raise WeightsError(f"{destination}: the result must end in .safetensors")
-    both = destination.exists() and Path(path).exists()
-    if both and destination.samefile(path):
-        raise WeightsError(f"{destination}: would overwrite its own source")
+    require_destination(destination, path)
+    if parity_path(destination).is_dir():
+        raise WeightsError(f"{parity_path(destination)}: is a folder; move it away")
     file = read_any(path)
     release = release_of(file.arrays)
     tensors = _model_tensors(file, release) if release else {}
@@ -253,6 +329,11 @@ def convert_weights(
         converted = _of_file(file, source, use_hash)
         report |= {k: converted.card[k] for k in ("network", "family", "evidence")}
         report |= parity_report(converted.mapped, converted.identity, converted.params)
+        if not np.isfinite(list(report["taps"].values())).all():
+            raise WeightsError(
+                f"{file.path}: its features are not finite numbers: the values are too "
+                "large for a network; the file is damaged"
+            )
         if not report["passed"]:
             raise WeightsError(
                 f"{file.path}: after conversion the features differ from those of the "
