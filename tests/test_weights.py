@@ -22,7 +22,7 @@ import pytest
 
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.model_files import read_card, read_tensors
+from deepgaze_jax.model_files import read_card, read_tensors, write_tensors
 from deepgaze_jax.weight_sources import (
     SourceArchive,
     SourceFile,
