@@ -71,4 +71,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Without what this file itself imports.
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *__all__})

@@ -1,6 +1,7 @@
 """Models as safetensors files: tensors, and a card that says what they are."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,8 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
         if path.is_file():
             return path
         problem = f"the model {name} is not part of this installation"
+    elif not isinstance(name_or_path, str | os.PathLike):
+        problem = f"{type(name_or_path).__name__} is not the name of a model or a file"
     else:
         path = Path(name_or_path)
         if path.is_file():

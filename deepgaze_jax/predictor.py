@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,13 @@ class Predictor:
     card: Mapping[str, Any]
     stored_features: Params | None = None
     sha256: str = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"Predictor({self.name!r}, network={self.model.network!r}, "
+            f"n_folds={self.n_folds}, "
+            f"pixels_per_dva={self.card.get('pixels_per_dva')})"
+        )
 
     @property
     def n_folds(self) -> int:
@@ -269,9 +277,10 @@ class Predictor:
                 "visual angle it was trained at, so pixels_per_dva cannot be used; "
                 "leave it out"
             )
-        if not (np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
+        number = isinstance(pixels_per_dva, numbers.Real)
+        if not (number and np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
             raise InputError(
-                f"pixels_per_dva is {pixels_per_dva}; expected a positive number "
+                f"pixels_per_dva is {pixels_per_dva!r}; expected a positive number "
                 f"({known:g} is what {self.name} was trained at)"
             )
         return scale * float(known) / float(pixels_per_dva)

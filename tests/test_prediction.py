@@ -235,7 +235,7 @@ def test_options_that_make_no_sense(predictor):
     image = oracles.random_image(0, 8, 8)
     for fold in (2, -1, "3", "mixed", None, True, 0.0):
         refused(ConfigError, predictor.predict, image, fold=fold, words=["0 to 1"])
-    for value in (0, -1, float("nan"), float("inf")):
+    for value in (0, -1, float("nan"), float("inf"), "30", [24.0]):
         refused(
             InputError,
             predictor.predict,
@@ -244,6 +244,19 @@ def test_options_that_make_no_sense(predictor):
             words=["pixels_per_dva"],
         )
     refused(InputError, predictor.predict, image, pixels_per_dva=1e-4, words=["shrink"])
+
+
+def test_a_model_is_shown_in_one_line(predictor):
+    assert repr(predictor) == (
+        "Predictor('small.safetensors', network='vgg19', n_folds=2, "
+        "pixels_per_dva=24.0)"
+    )
+
+
+def test_what_is_no_name_of_a_model():
+    for value in (None, 3):
+        words = [type(value).__name__, "available models"]
+        refused(WeightsError, load_pretrained, value, words=words)
 
 
 def test_scale_that_the_card_does_not_know(small_folds, tmp_path):
@@ -345,6 +358,7 @@ def test_module_function(model_file, predictor):
 def test_public_names():
     for name in deepgaze_jax.__all__:
         assert getattr(deepgaze_jax, name) is not None
-    assert set(deepgaze_jax.__all__) <= set(dir(deepgaze_jax))
+    shown = {name for name in dir(deepgaze_jax) if not name.startswith("__")}
+    assert shown == set(deepgaze_jax.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = deepgaze_jax.nonsense
