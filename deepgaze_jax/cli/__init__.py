@@ -39,6 +39,9 @@ _VERBS = {
     "predict": _Verb("predict", "predict", "where people look in pictures"),
     "demo": _Verb("predict", "demo", "predict on a sample photograph"),
     "evaluate": _Verb("evaluate", "evaluate", "score a model on fixations"),
+    "benchmark-file": _Verb(
+        "benchmark_file", "benchmark_file", "the file that saliency benchmarks take"
+    ),
     "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),

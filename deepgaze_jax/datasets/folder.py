@@ -19,7 +19,7 @@ from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.images import load_image, picture_formats
 
-__all__ = ["FixationDataset", "read_folder"]
+__all__ = ["FixationDataset", "picture_names", "read_folder"]
 
 _FIXATION_COLUMNS = ("image", "subject", "fixation_index", "x", "y")
 _PICTURE_SUFFIXES = frozenset(
@@ -206,7 +206,7 @@ def _check_files_exist(table: Path, line_of: dict[str, int]) -> None:
     if not missing:
         return
     first = missing[0]
-    there = {name.lower(): name for name in _picture_names(images)}
+    there = {name.lower(): name for name in picture_names(images)}
     found = there.get(first.lower().removeprefix("images/"))
     hint = f"there is {found!r}: write that" if found else "add it or remove the row"
     raise DataError(
@@ -215,7 +215,7 @@ def _check_files_exist(table: Path, line_of: dict[str, int]) -> None:
     )
 
 
-def _picture_names(images: Path) -> list[str]:
+def picture_names(images: Path) -> list[str]:
     """Returns the names of picture files below a folder, sorted bytewise."""
     names = []
     for folder, subfolders, files in os.walk(images):
@@ -227,7 +227,7 @@ def _picture_names(images: Path) -> list[str]:
 
 
 def _list_pictures(images: Path) -> tuple[str, ...]:
-    names = tuple(_picture_names(images))
+    names = tuple(picture_names(images))
     if not names:
         raise DataError(f"{images}: holds no pictures; put them there")
     return names
