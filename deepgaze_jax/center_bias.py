@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
+from deepgaze_jax.gaussian_blur import gaussian_matrix
 
 __all__ = [
     "CENTER_BIAS_SHAPE",
@@ -386,20 +387,6 @@ def _blur_matrices(bandwidth_fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns A and B such that A @ counts @ B is the blurred grid."""
     rows, columns = CENTER_BIAS_SHAPE
     return (
-        _reflecting_blur(rows, bandwidth_fraction * rows),
-        _reflecting_blur(columns, bandwidth_fraction * columns).T,
+        gaussian_matrix(rows, bandwidth_fraction * rows),
+        gaussian_matrix(columns, bandwidth_fraction * columns),
     )
-
-
-def _reflecting_blur(n: int, sigma: float) -> np.ndarray:
-    """Returns the [n, n] matrix of a Gaussian cut at 4 sigma, mirrored at the edges."""
-    radius = int(4 * sigma + 0.5)
-    offset = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offset / sigma) ** 2)
-    kernel /= kernel.sum()
-    # Mirrored with the edge cell repeated: ... 1 0 | 0 1 ... n-1 | n-1 ...
-    source = (np.arange(n)[:, None] + offset) % (2 * n)
-    source = np.minimum(source, 2 * n - 1 - source)
-    matrix = np.zeros((n, n))
-    np.add.at(matrix, (np.arange(n)[:, None], source), kernel)
-    return matrix
