@@ -32,6 +32,7 @@ LEVELS = {
     "center_bias": 1,
     "finalizer": 1,
     "gold_standard": 1,
+    "gold_standard_fit": 1,
     "icf": 1,
     "leave_one_out": 1,
     "map_metrics": 1,
