@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import InputError
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.map_checks import check_rankable_map, pixel_index
 from deepgaze_jax.roc import below_and_equal, positives_and_pixels, stepped_auc
@@ -37,29 +37,10 @@ class OtherFixations:
     """
 
     def __init__(self, fixations: Fixations, image_sizes: Any) -> None:
-        sizes = np.asarray(image_sizes)
-        if sizes.ndim != 2 or sizes.shape[1] != 2:
-            raise InputError(
-                f"image_sizes has the shape {list(sizes.shape)}; "
-                "expected [n_images, 2] with height and width"
-            )
-        image = fixations.image
-        if len(image) and not (0 <= image.min() and image.max() < len(sizes)):
-            raise DataError(
-                f"fixations are on images {image.min()} to {image.max()}; expected 0 "
-                f"to {len(sizes) - 1}; run Fixations.validate"
-            )
-        height, width = sizes[image].T
-        x, y = fixations.x, fixations.y
-        outside = ~((x >= 0) & (x < width) & (y >= 0) & (y < height))
-        if outside.any():
-            row = int(outside.argmax())
-            raise DataError(
-                f"{int(outside.sum())} of {len(x)} fixations are outside their image, "
-                f"first on image {image[row]} at x {x[row]}, y {y[row]}; run "
-                "Fixations.validate"
-            )
-        self._sizes, self._image, self._x, self._y = sizes, image, x, y
+        fixations.check_frame(image_sizes)
+        sizes, image = np.asarray(image_sizes), fixations.image
+        self._sizes, self._image = sizes, image
+        self._x, self._y = fixations.x, fixations.y
         order = np.argsort(image, kind="stable")
         bounds = np.searchsorted(image[order], np.arange(len(sizes) + 1))
         self._rows = np.split(order, bounds[1:-1])

@@ -33,6 +33,7 @@ LEVELS = {
     "feature_networks": 1,
     "finalizer": 1,
     "gold_standard": 1,
+    "gold_standard_fit": 1,
     "grids": 1,
     "icf": 1,
     "leave_one_out": 1,
