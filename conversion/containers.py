@@ -71,7 +71,7 @@ def read_any(path: str | Path) -> WeightFile:
         'numpy'
     """
     path = Path(path)
-    parts = _checkpoint_parts(path)
+    parts = tf_bundle.parts(path)
     if parts or (not path.exists() and path.suffix == ".ckpt"):
         return WeightFile(
             path, "TensorFlow checkpoint", _sha256(parts), tf_bundle.read(path)
@@ -87,24 +87,13 @@ def read_any(path: str | Path) -> WeightFile:
     return WeightFile(path, container, _sha256([path]), read(path))
 
 
-def _checkpoint_parts(path: Path) -> list[Path]:
-    """Return index and data of a checkpoint, or nothing if it is no such name."""
-    is_part = path.name.endswith(".index") or ".data-" in path.name
-    prefix = path.name.removesuffix(".index").partition(".data-")[0]
-    if not is_part and path.exists():
-        return []
-    try:
-        names = sorted(p for p in path.parent.iterdir() if p.name.startswith(prefix))
-    except OSError:
-        return []
-    index = [p for p in names if p.name == f"{prefix}.index"]
-    data = [p for p in names if p.name.startswith(f"{prefix}.data-")]
-    return index + data
-
-
 def _in_zip(path: Path) -> tuple:
     with open_zip(path, torch_pth.MAX_BYTES) as members:
         names = list(members)
+    if "model.weights.h5" in names:
+        raise WeightsError(
+            f"{path}: is a whole Keras model; unzip it and give its model.weights.h5"
+        )
     if names and all(name.endswith(".npy") for name in names):
         return "numpy, several arrays", npy_pickle.read
     return "PyTorch", torch_pth.read

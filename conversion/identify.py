@@ -7,6 +7,10 @@ each colour, each row and each column, and the bias. A filter that was multiplie
 positive number has the same ones, so family O and its rescaled form N share them and
 differ in the lengths. The sums by colour tell RGB from BGR, those by row and column
 whether the kernel was transposed.
+
+The first layer is what networks that were trained further most often keep. So of the
+layers above, the signature has how many values of a filter are positive, which no
+rescaling changes, and no order of axes either, but training does.
 """
 
 import dataclasses
@@ -24,10 +28,11 @@ from deepgaze_jax.vgg import MEAN_RGB
 __all__ = [
     "FAMILIES",
     "KINDS",
+    "N_COUNTED",
     "Identity",
     "Preprocessing",
-    "find_signature",
     "identify",
+    "positive_counts",
     "preprocessing_of",
     "statistics",
 ]
@@ -65,6 +70,11 @@ _HASHES: Mapping[str, tuple[str, str]] = {
 _TOLERANCE = 2e-3
 # Lengths that differ by more than this were rescaled.
 _LENGTH_TOLERANCE = 5e-3
+# By how many a filter's positive values differ on average. Half precision changes 0.02,
+# noise of a thousandth of the values' spread 0.2 or more.
+_COUNT_TOLERANCE = 0.1
+#: Filters of a layer that are counted.
+N_COUNTED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,16 +140,10 @@ def _signatures() -> dict[str, dict]:
     return json.loads(text)
 
 
-def find_signature(
-    network: str, kernel: np.ndarray, bias: np.ndarray
-) -> tuple[str, str, bool, str] | None:
-    """Return (family, order, transposed, evidence) of a known first kernel, or None.
-
-    Args:
-        network: `vgg19`, `vgg16` or `alexnet`.
-        kernel: [height, width, 3, out] as the file has it.
-        bias: [out].
-    """
+def _find_signature(mapped: Mapped) -> tuple[str, str, bool, str] | None:
+    """Return (family, order, transposed, evidence) of known values, or None."""
+    network = mapped.key_map.network.name
+    kernel, bias = _first_layer(mapped)
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         return None
     for signature in _signatures().values():
@@ -160,13 +164,19 @@ def find_signature(
                 if not difference <= _TOLERANCE:
                     continue
                 ratios = lengths[filters] / np.array(signature["lengths"])
-                return _match(signature, order, transposed, difference, ratios)
+                family, text = _match(signature, order, transposed, difference, ratios)
+                others = _other_layers(mapped, signature.get("positive", {}))
+                if others:
+                    text += f"; but {', '.join(others)} hold other values, as if the "
+                    text += "network had been trained further"
+                    family = ""
+                return family, order, transposed, text
     return None
 
 
 def _match(
     signature: dict, order: str, transposed: bool, difference: float, ratios: np.ndarray
-) -> tuple[str, str, bool, str]:
+) -> tuple[str, str]:
     family = signature["family"]
     n_filters = len(ratios)
     text = f"statistics of {n_filters} filters of the first kernel agree with family "
@@ -177,7 +187,34 @@ def _match(
         text += f"; the filters are {ratios.min():.3g} to {ratios.max():.3g} times as "
         text += "long"
         family = {"O": "N"}.get(family, "")
-    return family, order, transposed, text
+    return family, text
+
+
+def positive_counts(kernel: np.ndarray) -> np.ndarray:
+    """Return how many values of each of the first filters are above zero.
+
+    Args:
+        kernel: [height, width, in, out].
+
+    Example:
+        >>> positive_counts(np.array([[[[1.0, -2.0], [3.0, 0.0]]]]))
+        array([2, 0])
+    """
+    return (kernel[..., :N_COUNTED] > 0).sum((0, 1, 2))
+
+
+def _other_layers(mapped: Mapped, known: Mapping[str, list[int]]) -> list[str]:
+    """Return the layers whose values are not the known ones; no missing layers."""
+    others = []
+    for layer, counts in known.items():
+        kernel = mapped.layers.get(layer, {}).get("kernel")
+        if kernel is None or kernel.ndim != 4:
+            continue
+        found = positive_counts(kernel)
+        same = found.shape == (len(counts),)
+        if not same or np.abs(found - counts).mean() > _COUNT_TOLERANCE:
+            others.append(layer)
+    return others
 
 
 def identify(mapped: Mapped, sha256: str = "", source: str | None = None) -> Identity:
@@ -206,8 +243,7 @@ def identify(mapped: Mapped, sha256: str = "", source: str | None = None) -> Ide
     family = order = ""
     transposed = False
     if not mapped.key_map.batch_norm:
-        kernel, bias = _first_layer(mapped)
-        match = find_signature(network, kernel, bias)
+        match = _find_signature(mapped)
         if match:
             family, order, transposed, text = match
             evidence.append(text)
@@ -276,6 +312,9 @@ def _by_keys(mapped: Mapped) -> tuple[str, str] | None:
     """Return (family, evidence) that the keys above the convolutions suggest."""
     names = " ".join(mapped.classifier)
     if not mapped.key_map.style.startswith("PyTorch by index"):
+        return None
+    if mapped.key_map.network.name == "alexnet":
+        # Its classifier has one set of keys everywhere, by chance jcjohnson's.
         return None
     for keys, family, whose in (
         (("classifier.0.", "classifier.3.", "classifier.6."), "T", "torchvision"),

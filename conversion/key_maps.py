@@ -185,7 +185,8 @@ def map_names(arrays: Mapping[str, np.ndarray]) -> Mapped:
         arrays: as a reader of `deepgaze_jax.conversion` returned them.
 
     Raises:
-        WeightsError: no known names, or the axes of the first kernel cannot be told.
+        WeightsError: no known names, the axes of the first kernel cannot be told, or
+            weights that are not floating-point numbers.
 
     Example:
         >>> arrays = {"conv1_1.weight": np.zeros((64, 3, 3, 3)),
@@ -197,7 +198,7 @@ def map_names(arrays: Mapping[str, np.ndarray]) -> Mapped:
     key_map, prefix = find_key_map(arrays)
     axes = _axes(arrays, key_map, prefix)
     layers: dict[str, dict[str, np.ndarray]] = {}
-    classifier, unknown, mean_rgb = [], [], None
+    classifier, unknown, whole, mean_rgb = [], [], [], None
     for name, array in arrays.items():
         if key_map.style == "deepgaze-jax" and name == f"{prefix}input/mean_rgb":
             mean_rgb = _mean(array)
@@ -209,7 +210,16 @@ def map_names(arrays: Mapping[str, np.ndarray]) -> Mapped:
             (classifier if _OTHER.search(name) else unknown).append(name)
             continue
         layer, part = target
+        if part != "norm/num_batches_tracked" and array.dtype.kind != "f":
+            whole.append(f"{name} ({array.dtype})")
+            continue
         layers.setdefault(layer, {})[part] = _transformed(array, part, axes)
+    if whole:
+        more = f" and {len(whole) - 4} more" if len(whole) > 4 else ""
+        raise WeightsError(
+            "expected floating-point weights; others are "
+            f"{', '.join(whole[:4])}{more}: quantised ones cannot be read"
+        )
     return Mapped(
         key_map, axes, prefix, layers, tuple(classifier), tuple(unknown), mean_rgb
     )
@@ -239,10 +249,13 @@ def _axes(arrays: Mapping[str, np.ndarray], key_map: KeyMap, prefix: str) -> str
     kernel = arrays.get(prefix + name)
     shape = None if kernel is None else tuple(np.shape(kernel))
     if shape not in axes:
+        n_found = sum(prefix + known in arrays for known in key_map.names)
         raise WeightsError(
-            f"{prefix + name} "
+            "these are the weights of no known network; closest is "
+            f"{network.name}, of whose {len(key_map.names)} names {n_found} are there, "
+            f"but {prefix + name} "
             + (f"is {list(shape)}" if shape is not None else "is missing")
-            + f"; the first kernel of {network.name} is "
+            + " instead of "
             + " or ".join(str(list(known)) for known in axes)
         )
     return axes[shape]

@@ -13,7 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from deepgaze_jax.conversion import numpy_pickle, pickles
-from deepgaze_jax.conversion.numpy_pickle import MAX_BYTES, require_size, values_type
+from deepgaze_jax.conversion.arrays import MAX_BYTES
+from deepgaze_jax.conversion.numpy_pickle import require_size, values_type
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.conversion.zips import open_zip

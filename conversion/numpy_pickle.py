@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax.conversion import pickles
+from deepgaze_jax.conversion.arrays import MAX_BYTES
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.errors import WeightsError
@@ -25,9 +26,6 @@ __all__ = [
     "require_size",
     "values_type",
 ]
-
-#: Files whose arrays would take more are refused before any of them is read.
-MAX_BYTES = 1 << 30
 
 _TYPE = re.compile(r"([<>|=]?)(b1|[iu][1248]|f[248])")
 _MAX_DIMENSIONS = 32
@@ -95,7 +93,9 @@ def values_type(text: Any) -> np.dtype:
     """
     match = _TYPE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"has values of type {ascii(text)[:40]}; expected numbers")
+        # No repr of what may be nested without end.
+        shown = ascii(text[:40]) if isinstance(text, str) else type(text).__name__
+        raise ValueError(f"has values of type {shown}; expected numbers")
     # "=" and no sign mean the machine that wrote it; all that matter are little.
     order = {"=": "<", "": "<"}.get(match[1], match[1])
     return np.dtype(order + match[2])
@@ -124,8 +124,8 @@ class _Type(pickles.Node):
         _version, order, subtype, names, fields = state[:5]
         if (subtype, names, fields) != (None, None, None):
             raise ValueError("an array of records; expected numbers")
-        if not isinstance(order, str) or not isinstance(self.text, str):
-            raise ValueError("a type without a name")
+        if order not in ("", *"<>|=") or not isinstance(self.text, str):
+            raise ValueError("a type without a name or an order")
         self.text = order + self.text.lstrip("<>|=")
 
 

@@ -7,6 +7,7 @@ float32 numbers (BF16) that numpy does not have.
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _MAX_ARRAYS = 10_000
 _MAX_AXES = 32
 # Each of them becomes an object of some fifty bytes.
 _MAX_BRACKETS = 200_000
+_TYPE = re.compile(r"[A-Z0-9_]{1,12}")
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -180,6 +182,8 @@ def _entry(name: str, entry: object) -> Entry:
     dtype, shape, places = map(parts.get, ("dtype", "shape", "data_offsets"))
     if (type(dtype), type(shape), type(places)) != (str, list, list) or len(parts) > 3:
         raise ValueError(f"{name} has no type, shape and place")
+    if not _TYPE.fullmatch(dtype):
+        raise ValueError(f"{name} has a type {dtype[:20]!a}, which there is not")
     # bool is an int for Python.
     numbers = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, *places))
     if not numbers or len(places) != 2 or len(shape) > _MAX_AXES:

@@ -146,6 +146,11 @@ def _head(path: Path) -> bytes:
         raise WeightsError(f"{path}: no such file")
     if path.is_dir():
         raise WeightsError(f"{path}: is a folder; expected a weight file")
+    if not path.is_file():
+        # It is read more than once, and its length has to be known.
+        raise WeightsError(
+            f"{path}: is a pipe or device; expected a weight file, save it first"
+        )
     try:
         with path.open("rb") as file:
             return file.read(4096)

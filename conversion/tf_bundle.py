@@ -26,11 +26,12 @@ from deepgaze_jax.conversion.protobuf import BYTES, FIXED32, VARINT, Fields
 from deepgaze_jax.conversion.sniff import file_kind, require_kind
 from deepgaze_jax.errors import WeightsError
 
-__all__ = ["MAX_BYTES", "read", "read_index"]
+__all__ = ["MAX_BYTES", "parts", "read", "read_index"]
 
 _MAX_ARRAYS = 10_000
 _MAX_AXES = 32
 
+_PART = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _HEADER = {1: ("shards", VARINT), 2: ("endianness", VARINT)}
 _ENTRY = {
     1: ("dtype", VARINT),
@@ -134,8 +135,26 @@ def read_index(path: str | Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {name: (e.dtype, e.shape) for name, e in entries.items()}
 
 
+def parts(path: Path) -> list[Path]:
+    """Return the index and the data of a checkpoint that are there, in this order.
+
+    Args:
+        path: the name that the files have in common, or one of them, which may also be
+            `.meta`; any other file that exists is no checkpoint and has no parts.
+    """
+    if path.exists() and not _PART.search(path.name):
+        return []
+    name = re.compile(re.escape(_prefix(path).name) + r"\.(index|data-\d{5}-of-\d{5})")
+    try:
+        found = [p.name for p in path.parent.iterdir() if name.fullmatch(p.name)]
+    except OSError:
+        return []
+    found.sort(key=lambda name: (not name.endswith(".index"), name))
+    return [path.with_name(name) for name in found]
+
+
 def _prefix(path: Path) -> Path:
-    name = re.sub(r"\.(index|meta|data-\d{5}-of-\d{5})$", "", path.name)
+    name = _PART.sub("", path.name)
     return path.with_name(name) if name else path
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax.conversion import pickles
-from deepgaze_jax.conversion.numpy_pickle import MAX_BYTES, require_size
+from deepgaze_jax.conversion.arrays import MAX_BYTES, from_bfloat16
+from deepgaze_jax.conversion.numpy_pickle import require_size
 from deepgaze_jax.conversion.sniff import file_kind, require_kind
 from deepgaze_jax.conversion.trees import named_arrays
 from deepgaze_jax.conversion.zips import Members, open_zip
@@ -213,8 +214,7 @@ def _values(storage: _Storage, data: bytes, little: bool) -> np.ndarray:
     if storage.code != "bfloat16":
         values = np.frombuffer(data, order + storage.code)
         return values.astype(values.dtype.newbyteorder("="), copy=False)
-    halves = np.frombuffer(data, order + "u2").astype(np.uint32)
-    return (halves << 16).view(np.float32)
+    return from_bfloat16(np.frombuffer(data, order + "u2"))
 
 
 def _read_zip(path: Path, members: Members) -> tuple[Any, dict[str, np.ndarray]]:
@@ -281,9 +281,9 @@ def _read_stream(path: Path, data: mmap.mmap) -> tuple[Any, dict[str, np.ndarray
     storages, persistent = _storages(legacy=True)
     tree = pickles.load(data, path, _ALLOWED, persistent)
     keys = pickles.load(data, path, {})
-    if not isinstance(keys, list) or sorted(map(ascii, keys)) != sorted(
-        map(ascii, storages)
-    ):
+    # No repr of what may be nested without end.
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or sorted(keys) != sorted(storages):
         raise WeightsError(f"{path}: is damaged: its list of storages is not complete")
     values = {}
     for key in keys:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from deepgaze_jax.conversion.arrays import check_name
 from deepgaze_jax.conversion.pickles import printable
 from deepgaze_jax.errors import WeightsError
 
@@ -57,9 +58,14 @@ def named_arrays(
                 f"{path}: is nested deeper than {MAX_DEPTH} levels or has more than "
                 f"{MAX_NODES:,} entries; no file of weights needs so many"
             )
-        name = separator.join(keys)
         if not isinstance(value, dict | list | tuple):
-            value = _leaf(value, name, path, convert)
+            try:
+                value = convert(value)
+            except (ValueError, TypeError, OverflowError) as error:
+                where = printable(separator.join(keys)) or "it"
+                raise WeightsError(
+                    f"{path}: {where} is not readable: {error}"
+                ) from error
         if isinstance(value, dict):
             items = [(_key_text(key), item) for key, item in value.items()]
         elif isinstance(value, list | tuple):
@@ -68,8 +74,12 @@ def named_arrays(
             items = []
         pending += [((*keys, key), item) for key, item in reversed(items)]
         if isinstance(value, np.ndarray) and keys:
+            try:
+                name = check_name(separator.join(keys))
+            except ValueError as error:
+                raise WeightsError(f"{path}: is damaged ({error})") from error
             if name in arrays:
-                raise WeightsError(f"{path}: has two arrays named {printable(name)}")
+                raise WeightsError(f"{path}: has two arrays named {name}")
             arrays[name] = value
             n_bytes += value.nbytes
         if n_bytes > max_bytes:
@@ -80,16 +90,6 @@ def named_arrays(
     if not arrays:
         raise WeightsError(f"{path}: has no named arrays; expected weights by name")
     return arrays
-
-
-def _leaf(
-    value: Any, name: str, path: str | Path, convert: Callable[[Any], Any]
-) -> Any:
-    try:
-        return convert(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        where = printable(name) or "it"
-        raise WeightsError(f"{path}: {where} is not readable: {error}") from error
 
 
 def _key_text(key: str | bytes | int) -> str:

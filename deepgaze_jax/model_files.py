@@ -21,6 +21,7 @@ __all__ = [
     "RUN_MODEL",
     "available_models",
     "check_family",
+    "check_version",
     "load_model",
     "read_card",
     "read_tensors",
@@ -145,7 +146,7 @@ def save_model(
     path = Path(path)
     card = {"format_version": FORMAT_VERSION, **card}
     tensors = {name: np.asarray(array) for name, array in tensors.items()}
-    _check_version(path, card)
+    check_version(path, card)
     _check_model(path, tensors)
     write_tensors(path, tensors, card)
 
@@ -168,9 +169,29 @@ def load_model(
     """
     path = resolve(name_or_path, folder)
     tensors, card = read_tensors(path)
-    _check_version(path, card)
+    check_version(path, card)
     _check_model(path, tensors)
     return tensors, card
+
+
+def check_version(path: Path, card: Mapping[str, Any]) -> None:
+    """Refuse a file that is no model of this package, or a newer one; returns nothing.
+
+    Raises:
+        WeightsError: there is no format_version, or none that this version reads.
+    """
+    version = card.get("format_version")
+    if version is None:
+        raise WeightsError(
+            f"{path}: has no card with a format_version, so it is no model of this "
+            "package; foreign files are converted first"
+        )
+    # bool is an int for Python.
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise WeightsError(
+            f"{path}: has format_version {ascii(version)[:20]}; this version reads up "
+            f"to {FORMAT_VERSION}: update deepgaze-jax"
+        )
 
 
 def check_family(card: Mapping[str, Any], features_card: Mapping[str, Any]) -> None:
@@ -260,7 +281,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
     other = [f"{name} ({t})" for name, t in types.items() if t != "F32"]
     if other:
         raise WeightsError(
-            f"{path}: expected float32 arrays; others are {', '.join(other)}"
+            f"{path}: expected float32 arrays; others are {', '.join(other[:5])}"
         )
     return safetensors_file.read(path, _MAX_FILE_BYTES), _card(path, header.metadata)
 
@@ -283,21 +304,6 @@ def _card(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise WeightsError(f"{path}: its card is not a JSON object")
     return card
-
-
-def _check_version(path: Path, card: Mapping[str, Any]) -> None:
-    version = card.get("format_version")
-    if version is None:
-        raise WeightsError(
-            f"{path}: has no card with a format_version, so it is no model of this "
-            "package; foreign files are converted first"
-        )
-    # bool is an int for Python.
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise WeightsError(
-            f"{path}: has format_version {version!r}; this version reads up to "
-            f"{FORMAT_VERSION}: update deepgaze-jax"
-        )
 
 
 def _check_model(path: Path, tensors: Mapping[str, np.ndarray]) -> None:

@@ -286,7 +286,8 @@ class Predictor:
             pixels_per_dva: of the picture; by default that of the card.
 
         Raises:
-            InputError: see `image_scale`; or an image too large to be computed.
+            InputError: see `image_scale`; or an image too large to be computed, or too
+                small for the network.
         """
         scale = self.image_scale(pixels_per_dva)
         height, width = scaled_size(*image_size, scale)
@@ -296,6 +297,13 @@ class Predictor:
                 f"{height}x{width} (scale {scale:g}); shrink it, or check "
                 "pixels_per_dva"
             )
+        try:
+            self.model.feature_grid(height, width)
+        except InputError as error:
+            raise InputError(
+                f"a picture of {image_size[0]}x{image_size[1]} pixels is too small for "
+                f"{self.name} ({error})"
+            ) from error
         return height, width
 
     @functools.cached_property

@@ -4,12 +4,13 @@ A run holds `config.json` (what was asked for), `log.jsonl` and `log.csv` (an ep
 line), `checkpoints/`, and at the end `model.safetensors`.
 """
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import deepgaze_jax
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.files import write_text
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.train_config import TrainConfig
@@ -105,11 +107,29 @@ def check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
         raise ConfigError(f"{run} is another run: {'; '.join(different)}")
 
 
-def claim_run(run: Path, identity: dict[str, Any]) -> None:
-    """Write what the run is, unless that is already there."""
-    if not (run / "config.json").exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
+@contextlib.contextmanager
+def claim_run(run: Path, identity: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Return a context that only one process of a run is inside of.
+
+    Writes what the run is, unless that is already there.
+
+    Raises:
+        ConfigError: another process is at work there, or see `check_run`.
+    """
+
+    def refuse() -> None:
+        raise ConfigError(
+            f"another process is training in {run}; wait for it, or choose another "
+            "folder"
+        )
+
+    run.mkdir(parents=True, exist_ok=True)
+    with file_lock(run / "run.lock", refuse):
+        # Another process may have come and gone since the first look.
+        check_run(run, identity, resume)
+        if not (run / "config.json").exists():
+            write_text(run / "config.json", json.dumps(identity, indent=2) + "\n")
+        yield
 
 
 def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
@@ -127,7 +147,7 @@ def read_log(run: Path, n_epochs: int) -> list[dict[str, Any]]:
     """Return the first epochs of a run's log.
 
     Raises:
-        ConfigError: it is shorter than that.
+        ConfigError: it is shorter than that, or damaged.
     """
     path = run / "log.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -136,7 +156,12 @@ def read_log(run: Path, n_epochs: int) -> list[dict[str, Any]]:
             f"{path} has {len(lines)} lines, but the newest checkpoint is of epoch "
             f"{n_epochs}; restore the log or start a new run"
         )
-    return [json.loads(line) for line in lines[:n_epochs]]
+    try:
+        return [json.loads(line) for line in lines[:n_epochs]]
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} is damaged ({error}); restore it or start a new run"
+        ) from error
 
 
 def save_run_model(

@@ -124,8 +124,10 @@ def train(
     )
     data = prepare(dataset, cache, model, folds, fold_ids)
     # Only now: a run that could not start leaves nothing to go on with.
-    claim_run(run, identity)
-    with Checkpoints(run / "checkpoints") as checkpoints:
+    with (
+        claim_run(run, identity, resume),
+        Checkpoints(run / "checkpoints") as checkpoints,
+    ):
         state, log = _start(run, data, config, fold_ids, checkpoints)
         steps = make_steps(model, config.optimiser)
         while len(log) < config.epochs and bool(state.active.any()):
@@ -136,7 +138,7 @@ def train(
             # The log first: a checkpoint must never be ahead of it.
             write_log(run, log)
             checkpoints.save(len(log), {"state": state})
-    return save_run_model(run, dataset, config, data, state, features_card)
+        return save_run_model(run, dataset, config, data, state, features_card)
 
 
 def _folds(

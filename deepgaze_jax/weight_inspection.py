@@ -6,14 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from deepgaze_jax.conversion import tf1_release
-from deepgaze_jax.conversion.containers import read_any
+from deepgaze_jax.conversion.containers import WeightFile, read_any
 from deepgaze_jax.conversion.identify import FAMILIES, Identity, preprocessing_of
 from deepgaze_jax.conversion.key_maps import Mapped, map_names
+from deepgaze_jax.conversion.releases import release_of
 from deepgaze_jax.conversion.slow_network import fixed_picture
 from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.model_files import read_card
 from deepgaze_jax.vgg import vgg19_features
-from deepgaze_jax.weight_conversion import Converted, identity_of, load_weights
+from deepgaze_jax.weight_conversion import (
+    Converted,
+    identity_of,
+    is_model_without_features,
+    load_weights,
+    with_path,
+)
 from deepgaze_jax.weight_parity import TOLERANCE, max_norm_error, mean_activations
 from deepgaze_jax.weight_scales import recover_scales
 
@@ -47,37 +54,53 @@ def inspect_weights(
         "sha256": file.sha256,
         "arrays": len(file.arrays),
     }
-    release = tf1_release.release_of(file.arrays)
+    release = release_of(file.arrays)
     arrays = file.arrays
     problems = []
     if release:
         try:
-            tf1_release.model_tensors(arrays, release)
+            release.model_tensors(arrays)
         except WeightsError as error:
             problems.append(str(error))
-        arrays = tf1_release.features_of(arrays)
+        arrays = release.features_of(arrays)
         if not arrays:
-            what = f"readouts of {release}, the authors' TF-1 release"
+            what = f"readouts of {release.name}, {release.title}"
             return found | {"what": what, "missing": "; ".join(problems)}
-    elif _is_model(file.arrays):
-        what = "a model without its features"
-        if not any(name.startswith("features/") for name in arrays):
-            return found | {"what": what, "missing": ""}
+    elif is_model_without_features(arrays):
+        return found | _model_card(file)
     try:
         mapped = map_names(arrays)
         identity = identity_of(file, mapped, source, use_hash)
     except WeightsError as error:
-        raise WeightsError(f"{file.path}: {error}") from error
+        raise with_path(file.path, error) from error
     try:
         mapped.params()
     except WeightsError as error:
         problems.append(str(error))
     what = "feature weights"
     if release:
-        what = f"{release}, the authors' TF-1 release: features and ten readouts"
+        what = f"{release.name}, {release.title}: features and {release.readouts}"
     elif _is_model(file.arrays):
         what = "a model with its features"
     return found | _description(mapped, identity, what, problems)
+
+
+def _model_card(file: WeightFile) -> dict[str, Any]:
+    """Return what the card of a model says of the features that it needs."""
+    card = read_card(file.path) if file.container == "safetensors" else {}
+    network, family = (str(card.get(key, ""))[:20] for key in ("network", "family"))
+    return {
+        "what": "a model without its features; it needs those of this family",
+        "network": ascii(network)[1:-1],
+        "family": _with_name(ascii(family)[1:-1]),
+        "missing": "",
+    }
+
+
+def _with_name(family: str) -> str:
+    """Return a family with what its letter means."""
+    name = {**FAMILIES, "?": "values of no known file"}.get(family[:1])
+    return f"{family} ({name})" if name else family
 
 
 def _is_model(names: Mapping[str, object]) -> bool:
@@ -94,7 +117,6 @@ def _description(
     whole = not problems or not mapped.key_map.batch_norm
     if known and whole and not any("wrong:" in problem for problem in problems):
         means = mean_activations(mapped, identity)
-    name = FAMILIES.get(family[:1], "")
     return {
         "what": what,
         "names": mapped.key_map.style,
@@ -106,7 +128,7 @@ def _description(
             if "kernel" in mapped.layers.get(layer, {})
         },
         "classifier": bool(mapped.classifier),
-        "family": f"{family} ({name})" if family else "",
+        "family": _with_name(family),
         "evidence": list(identity.evidence),
         "expects": preprocessing_of(mapped, identity).text if known else "",
         "missing": "; ".join(problems),
@@ -130,7 +152,8 @@ def verify_weights(
         `{"first", "second", "layers": [{"layer", "kernel", "bias"}], "taps": {tap:
         error}, "rescaled", "same"}`; errors are max|a - b| / max|b|. `rescaled`: the
         second has the filters of the first times positive factors, which computes the
-        same function on other scales.
+        same function on other scales. `same` also takes what the networks
+        expect of a picture into account.
 
     Raises:
         WeightsError: a file cannot be read, or they are of different networks.
@@ -164,7 +187,8 @@ def verify_weights(
         "taps": taps,
         "rescaled": _rescaled(a, b),
         "tolerance": TOLERANCE,
-        "same": all(e <= TOLERANCE for e in [*errors, *taps.values()]),
+        "same": all(e <= TOLERANCE for e in [*errors, *taps.values()])
+        and (bool(taps) or a.card["preprocessing"] == b.card["preprocessing"]),
     }
 
 

@@ -15,7 +15,11 @@ import numpy as np
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_files import write_tensors
 from deepgaze_jax.vgg import CONVOLUTIONS, vgg19_features
-from deepgaze_jax.weight_conversion import Converted, named_features
+from deepgaze_jax.weight_conversion import (
+    Converted,
+    named_features,
+    require_destination,
+)
 
 __all__ = [
     "measure_means",
@@ -56,6 +60,7 @@ def normalise_weights(
         raise WeightsError(
             f"only vgg19 can be normalised; these are {weights.card['network']}"
         )
+    require_destination(Path(destination))
     counted = []
 
     def report(done: int) -> None:

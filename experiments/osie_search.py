@@ -1,10 +1,10 @@
-"""Choice of the readout's training on OSIE, on validation parts only.
+"""Choice of the training of all three models on OSIE, on validation parts only.
 
     python experiments/osie_search.py --data ../shared/data/osie --runs runs/search
 
-Every variant changes a few fields of a common configuration and trains folds 0, 3 and
-6. What is compared is the information gain of the validation parts (bits/fixation over
-the fold's center bias); test parts are not looked at. Finished runs are not repeated,
+Every variant changes a few fields of a configuration and trains folds 0, 3 and 6. What
+is compared is the information gain of the validation parts (bits/fixation over the
+fold's center bias); test parts are not looked at. Finished runs are not repeated,
 interrupted ones go on. Writes `experiments/results/osie_search.csv`.
 
 Time on 2 cores: 10 to 25 minutes to compute the features once, then 2 to 4 minutes a
@@ -22,12 +22,22 @@ from deepgaze_jax.training import TrainConfig, train
 
 BASE = TrainConfig(pixels_per_dva=24.0, only_folds=(0, 3, 6), patience=20)
 
-#: Each factor around the configuration that was released.
+_ICF = {"architecture": "icf"}
+_DEEPGAZE1 = {"architecture": "deepgaze1"}
+
+#: Each factor around the configurations that were released.
 VARIANTS: dict[str, dict] = {
-    "released": {},
-    "seed-1": {"seed": 1},
-    "rate-3e-3": {"learning_rate": 3e-3},
-    "no-dropout": {"feature_dropout": 0.0},
+    "deepgaze2": {},
+    "deepgaze2-seed-1": {"seed": 1},
+    "deepgaze2-rate-3e-3": {"learning_rate": 3e-3},
+    "deepgaze2-no-dropout": {"feature_dropout": 0.0},
+    "deepgaze1": _DEEPGAZE1,
+    "deepgaze1-scale-1": {**_DEEPGAZE1, "input_scale": 1.0},
+    "deepgaze1-dropout": {**_DEEPGAZE1, "feature_dropout": 0.5},
+    "icf": {**_ICF, "learning_rate": 3e-2},
+    "icf-rate-1e-2": _ICF,
+    "icf-rate-1e-1": {**_ICF, "learning_rate": 0.1},
+    "icf-rate-1e-2-scale-1": {**_ICF, "input_scale": 1.0},
 }
 
 
@@ -43,7 +53,8 @@ def main() -> None:
     rows = []
     for name, changes in VARIANTS.items():
         run = arguments.runs / name
-        if not arguments.only or name in arguments.only:
+        wanted = not arguments.only or name in arguments.only
+        if wanted and not (run / "model.safetensors").exists():
             config = dataclasses.replace(BASE, **changes)
             train(dataset, config, run, resume=True)
         if not (run / "model.safetensors").exists():

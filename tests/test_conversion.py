@@ -1,5 +1,7 @@
 """Foreign weight files in: arrays under our names, or one line that says why not."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -219,6 +221,9 @@ def test_each_wrong_file_has_its_own_line(tmp_path, kind):
 def test_missing_files_and_folders(tmp_path):
     refused(keras_h5.read, tmp_path / "no.h5", words=["no.h5", "no such file"])
     refused(keras_h5.read, tmp_path, words=["is a folder"])
+    os.mkfifo(tmp_path / "pipe")
+    refused(keras_h5.read, tmp_path / "pipe", words=["is a pipe or device"])
+    refused(keras_h5.read, "/dev/zero", words=["is a pipe or device"])
 
 
 @pytest.mark.parametrize("libver", ["earliest", "latest"])

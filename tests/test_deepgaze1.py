@@ -8,7 +8,10 @@ import oracles
 import oracles_alexnet
 import oracles_deepgaze1
 import pytest
+from PIL import Image
+from writers_pickle import torch_zip
 
+from deepgaze_jax.cli import main
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.model import deepgaze1
 from deepgaze_jax.model_files import save_model
@@ -174,3 +177,25 @@ def test_too_small_pictures_are_refused(alexnet, tmp_path):
         predictor.predict(np.zeros((61, 80, 3), np.uint8))
     with pytest.raises(InputError, match="too small"):
         predictor.predict(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_a_public_file_predicts_what_the_text_says(alexnet, tmp_path):
+    """From the bytes of a state dict, through the commands, to the density."""
+    size = (97, 131)
+    case = oracles_deepgaze1.random_case(9, *size)
+    state = oracles_deepgaze1.state_dict(alexnet, case)
+    path, result = tmp_path / "deepgaze1.pth", tmp_path / "dg1.safetensors"
+    path.write_bytes(torch_zip(state))
+    Image.fromarray(case["image"].astype(np.uint8)).save(tmp_path / "a.png")
+    np.save(tmp_path / "bias.npy", case["center_bias"])
+    assert main(["weights", "convert", str(path), "-o", str(result)]) == 0
+    predict = ["predict", str(tmp_path / "a.png"), "-o", str(tmp_path)]
+    predict += ["--model", str(result), "--center-bias", str(tmp_path / "bias.npy")]
+    assert main(predict) == 0
+    image = np.float32(case["image"].astype(np.uint8))
+    expected = oracles_deepgaze1.deepgaze1(
+        oracles_deepgaze1.features(alexnet, image),
+        *(case[name] for name in ("kernel", "sigma", "weight", "center_bias")),
+    )
+    found = np.load(tmp_path / "a_log_density.npy")
+    assert_log_density(found, expected["log_density"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from writers_pickle import Call, Name, Raw, npy, numpy_array, pickled
+from writers_pickle import ENDLESS, Call, Name, Raw, npy, numpy_array, pickled
 
 from deepgaze_jax.conversion import npy_pickle, numpy_pickle, zips
 from deepgaze_jax.errors import WeightsError
@@ -219,6 +219,18 @@ def test_npy_that_does_not_fit(tmp_path, data, words):
         assert npy_pickle.read(path)["arr_0"].shape == (3,)
     else:
         refused(npy_pickle.read, path, *words)
+
+
+def test_types_that_are_nested_without_end_or_grow(tmp_path):
+    kind = Call(Name("numpy", "dtype"), (ENDLESS,))
+    made = Call(Name("numpy.core.multiarray", "scalar"), (kind, b"abcd"))
+    path = write(tmp_path, pickled({"a": made}, 3))
+    refused(numpy_pickle.read, path, "values of type tuple; expected numbers")
+    # Each time the state is set, the order would be put in front once more.
+    state = (3, "<" * 1000, None, None, None, -1, -1, 0)
+    grown = Call(Name("numpy", "dtype"), ("f4",), state)
+    path = write(tmp_path, pickled({"a": grown}, 3))
+    refused(numpy_pickle.read, path, "without a name or an order")
 
 
 def test_records_are_refused(tmp_path):

@@ -230,6 +230,18 @@ def test_keys():
     assert load(pickled(pairs)) == {"a": 1, "b": 2}
 
 
+def test_names_cannot_be_long_or_unprintable():
+    tree = {"n": np.zeros(1)}
+    for _ in range(20):
+        tree = {"a" * 900: tree}
+    for wrong in (tree, {"a\nb": np.zeros(1)}, {"\x1b[2J": np.zeros(1)}):
+        with pytest.raises(WeightsError, match="no array is called") as caught:
+            named(wrong)
+        assert str(caught.value).isprintable()
+    # Whatever else is stored beside the weights may be called anything.
+    assert list(named({"a": np.zeros(1), "b\n": 3, "c" * 900: {"d": None}})) == ["a"]
+
+
 def test_names_of_arrays():
     tree = {"a": {b"b": np.zeros(2), 3: np.ones(1)}, "c": [None, np.ones(3)], "d": 1}
     assert list(named(tree)) == ["a/b", "a/3", "c/1"]

@@ -1,8 +1,12 @@
-"""The shipped readout: its card, the README, and real photographs."""
+"""The shipped models: their cards, the README, and real photographs."""
 
 import csv
+import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +14,48 @@ import pytest
 
 from deepgaze_jax import weights
 from deepgaze_jax.center_bias import resample_log_density
-from deepgaze_jax.metrics import information_gain, log_likelihood
+from deepgaze_jax.metrics import (
+    bootstrap_interval,
+    information_gain,
+    log_likelihood,
+)
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.ops import resize_image, scaled_size
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.train_step import Batch, Optimiser, make_steps
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "experiments" / "results" / "osie_deepgaze2"
+RESULTS = ROOT / "experiments" / "results"
+# Model -> results, feature network, its family, and what the score must not be below.
+MODELS = {
+    "deepgaze2-osie": ("osie_deepgaze2", "vgg19", "O", 1.85),
+    "deepgaze1-osie": ("osie_deepgaze1", "alexnet", "T", 1.3),
+    "icf-osie": ("osie_icf", "icf", "icf", 0.7),
+}
+NAMES = list(MODELS)
 # One photograph of a few folds; which is which follows from the card.
 PHOTOGRAPHS = ("1001.jpg", "1234.jpg", "1700.jpg")
 
 
-def results():
-    return json.loads(RESULTS.with_suffix(".json").read_text())
+def results(name):
+    path = RESULTS / f"{MODELS[name][0]}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_card_says_what_the_results_say():
-    _, card = load_model("deepgaze2-osie")
-    published = results()
-    assert published.pop("model") == {"name": "deepgaze2-osie"}
+def rows(name):
+    with (RESULTS / f"{MODELS[name][0]}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_says_what_the_results_say(name):
+    _, card = load_model(name)
+    published = results(name)
+    assert published.pop("model") == {"name": name}
     assert card["scores"]["evaluation"] == published
-    assert card["pixels_per_dva"] == 24 and card["family"] == "O"
+    _, network, family, _ = MODELS[name]
+    assert (card["network"], card["family"]) == (network, family)
+    assert card["pixels_per_dva"] == 24 and card["licence"] == "MIT"
     assert card["data"] == {
         "name": "osie",
         "n_images": 700,
@@ -45,36 +69,84 @@ def test_card_says_what_the_results_say():
         assert sum(map(len, parts)) == len(set().union(*parts)) == 700
 
 
-def test_table_of_images_gives_the_summary():
-    with open(RESULTS.with_suffix(".csv"), newline="") as file:
-        rows = list(csv.DictReader(file))
-    summary = results()
-    ig = np.array([float(row["ig"]) for row in rows])
-    n = np.array([int(row["n_fixations"]) for row in rows])
-    assert len(rows) == 700 and n.sum() == 98321
+def test_all_models_have_the_same_folds_and_center_biases():
+    tensors, card = load_model(NAMES[0])
+    for name in NAMES[1:]:
+        other, other_card = load_model(name)
+        assert other_card["folds"] == card["folds"]
+        assert other_card["images"] == card["images"]
+        bias = "center_bias/log_density"
+        np.testing.assert_array_equal(other[bias], tensors[bias])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_table_of_images_gives_the_summary(name):
+    summary = results(name)
+    ig = np.array([float(row["ig"]) for row in rows(name)])
+    n = np.array([int(row["n_fixations"]) for row in rows(name)])
+    assert len(ig) == 700 and n.sum() == 98321
     assert summary["per_image"]["ig"]["mean"] == pytest.approx(ig.mean(), rel=1e-12)
     assert summary["per_fixation"]["ig"]["mean"] == pytest.approx(
         np.average(ig, weights=n), rel=1e-12
     )
-    assert ig.mean() >= 1.85
+    assert ig.mean() >= MODELS[name][-1]
 
 
-def test_readme_states_the_results():
-    text = (ROOT / "README.md").read_text()
-    line = next(line for line in text.splitlines() if "`deepgaze2-osie`)" in line)
-    found = [float(number) for number in re.findall(r"\d+\.\d{3}", line)]
-    per_image, per_fixation = results()["per_image"], results()["per_fixation"]
-    ig = per_image["ig"]
-    expected = [per_image["ll"]["mean"], ig["mean"], ig["low"], ig["high"]]
-    expected.append(per_fixation["ig"]["mean"])
+@pytest.mark.parametrize("name", NAMES)
+def test_readme_states_the_results(name):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if f"`{name}`)" in line)
+    found = [float(number) for number in re.findall(r"\d+\.\d{3}", line)][:5]
+    summary = results(name)
+    ig = summary["per_image"]["ig"]
+    expected = [summary["per_image"]["ll"]["mean"], ig["mean"], ig["low"], ig["high"]]
+    expected.append(summary["per_fixation"]["ig"]["mean"])
     assert found == [round(value, 3) for value in expected]
 
 
-@pytest.fixture(scope="module")
-def predictor():
-    if weights.cached_path("vgg19") is None:
-        pytest.skip("VGG-19 is not in the weights cache")
-    return load_pretrained("deepgaze2")
+def test_order_of_the_models():
+    """As in the papers, and by more than chance, image by image."""
+    ig = [np.array([float(row["ig"]) for row in rows(name)]) for name in NAMES]
+    for better, worse in itertools.pairwise([*ig, np.zeros(700)]):
+        low, _ = bootstrap_interval(better - worse)
+        assert low > 0
+
+
+NO_NETWORK = """
+import socket, sys
+
+def refuse(*_, **__):
+    raise OSError("no network here")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from deepgaze_jax.cli import main
+
+sys.exit(main(["demo", "--model", "icf", "-o", sys.argv[1]]))
+"""
+
+
+def test_icf_needs_neither_weights_nor_network(tmp_path):
+    environment = {**os.environ, "DEEPGAZE_CACHE": str(tmp_path / "empty")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NO_NETWORK, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    log_density = np.load(tmp_path / "out" / "grace_hopper_log_density.npy")
+    assert abs(np.exp(np.float64(log_density)).sum() - 1) < 1e-5
+    assert (tmp_path / "out" / "grace_hopper_overlay.png").exists()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def predictor(request):
+    network = MODELS[request.param][1]
+    if network in weights.REGISTRY and weights.cached_path(network) is None:
+        pytest.skip(f"{network} is not in the weights cache")
+    return load_pretrained(request.param)
 
 
 @pytest.mark.weights
@@ -125,8 +197,7 @@ def test_prediction_is_the_training_codes(predictor, osie, name):
 
 @pytest.mark.weights
 def test_scores_of_a_photograph_are_the_published_ones(predictor, osie):
-    with open(RESULTS.with_suffix(".csv"), newline="") as file:
-        published = {row["image"]: row for row in csv.DictReader(file)}
+    published = {row["image"]: row for row in rows(predictor.name)}
     index = osie.image_names.index(PHOTOGRAPHS[0])
     image, own = osie.image(index), osie.fixations.of_images(index)
     fold = predictor.fold_for(image, "auto")

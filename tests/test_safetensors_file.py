@@ -96,6 +96,8 @@ def test_wrong_files(path, kind):
         ({"a": {**entry("F32", [1], 0, 4), "data_offsets": [0]}}, "impossible"),
         ({"a": {**entry("F32", [1], 0, 4), "dtype": []}}, "no type, shape"),
         ({"a": [1]}, "no type, shape"),
+        ({"a": entry("F32\n\x1b[2J", [0], 0, 0)}, "a type 'F32\\n\\x1b[2J'"),
+        ({"a": entry("X" * 100_000, [0], 0, 0)}, "a type 'XXXXXXXXXXXXXXXXXXXX', "),
         ({"a\nb": entry("F32", [1], 0, 4)}, "'a\\nb'"),
         ({"__metadata__": {"a": 1}}, "not texts"),
         ({"__metadata__": []}, "not texts"),

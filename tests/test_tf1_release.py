@@ -104,6 +104,10 @@ def test_deepgaze2_release_becomes_a_model(
     convert = ["weights", "convert", str(path), "-o", str(result)]
     assert main(convert) == 1  # Random values: nothing tells the order of colours.
     assert "normalised-rgb" in capsys.readouterr().err
+    for other in ("oxford-rgb", "torchvision"):
+        assert main([*convert, "--source", other]) == 1
+        err = capsys.readouterr().err
+        assert "release has family N" in err and "normalised-bgr" in err
     assert not result.exists()
     found = inspect_weights(path)
     assert found["what"].startswith("deepgaze2") and found["missing"] == ""

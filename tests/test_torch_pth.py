@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from writers_pickle import (
+    ENDLESS,
     Call,
     Name,
     Raw,
@@ -232,6 +233,13 @@ def test_storages_of_old_files_that_do_not_fit(tmp_path):
     huge = {"w": tensor(1 << 39, 0, (3,), (1,))}
     data = torch_legacy(tree=huge, values={"0": row}, sizes={"0": 1 << 39})
     refused(write(tmp_path, data), "is cut off", "2,199,023,255,552 more bytes")
+
+
+def test_lists_of_storages_that_are_nested_without_end(tmp_path):
+    data = torch_legacy(tree={}).removesuffix(pickled([]))
+    for keys in (ENDLESS, Raw(b")" + b"\x85" * 50_000), 1, ("0", 1)):
+        path = write(tmp_path, data + pickled([keys]))
+        refused(path, "list of storages")
 
 
 def test_a_storage_that_is_missing(tmp_path):

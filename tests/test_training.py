@@ -19,6 +19,7 @@ from deepgaze_jax import runs, training, training_data
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, DataError, TrainingError, WeightsError
+from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.folds import make_folds
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model_files import load_model, read_card
@@ -474,14 +475,27 @@ def test_finished_run_returns_at_once(reference, dataset):
         (lambda run: (run / "config.json").write_text("{"), "config.json is missing"),
         (lambda run: (run / "log.jsonl").write_text(""), "has 0 lines, but the newest"),
         (lambda run: (run / "log.jsonl").unlink(), "has 0 lines, but the newest"),
+        (lambda run: (run / "log.jsonl").write_text("{\n" * 9), "jsonl is damaged"),
     ],
-    ids=("no config", "half a config", "empty log", "no log"),
+    ids=("no config", "half a config", "empty log", "no log", "half a log"),
 )
 def test_damaged_run_is_refused(reference, dataset, tmp_path, harm, message):
     shutil.copytree(reference[0], tmp_path / "run")
     harm(tmp_path / "run")
     with pytest.raises(ConfigError, match=message):
         train(dataset, tiny.config(), tmp_path / "run", resume=True)
+
+
+def test_two_processes_do_not_train_in_one_folder(reference, dataset, tmp_path):
+    shutil.copytree(reference[0], tmp_path / "run")
+    before = model_bytes(tmp_path / "run")
+    with (
+        file_lock(tmp_path / "run" / "run.lock"),
+        pytest.raises(ConfigError, match="another process is training in"),
+    ):
+        train(dataset, tiny.config(), tmp_path / "run", resume=True)
+    assert model_bytes(tmp_path / "run") == before
+    train(dataset, tiny.config(), tmp_path / "run", resume=True)
 
 
 def test_run_that_could_not_start_leaves_nothing(tiny_folders, tmp_path):
@@ -668,7 +682,6 @@ def test_killed_run_ends_as_if_it_had_not_been(
 def test_card(reference, dataset):
     run, _ = reference
     tensors, card = load_model(run)
-    config = tiny.config()
     assert card == read_card(run / "model.safetensors")
     assert card["network"] == "vgg19" and card["family"] == "O"
     assert len(card["features_sha256"]) == 64
@@ -693,7 +706,7 @@ def test_card(reference, dataset):
     training_card = card["training"]
     assert training_card["seed"] == 0 and training_card["batch_size"] == 4
     assert set(training_card) == set(TrainConfig.__dataclass_fields__)
-    assert tuple(card["model"]["taps"]) == config.taps
+    assert tuple(card["model"]["taps"]) == tiny.TAPS
     assert card["code_version"] and card["licence"]
     assert json.loads((run / "config.json").read_text())["widths"] == [4, 2, 1]
     shapes = {name: array.shape for name, array in tensors.items()}

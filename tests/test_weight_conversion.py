@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 
 import hypothesis
@@ -10,17 +11,25 @@ import oracles
 import pytest
 import writers_weights as writers
 from hypothesis import strategies as st
+from PIL import Image
 from writers_pickle import Call, Name, torch_legacy, torch_zip
 
 from deepgaze_jax import weight_conversion
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion import identify, key_maps
-from deepgaze_jax.conversion.containers import WeightFile
-from deepgaze_jax.conversion.identify import statistics
+from deepgaze_jax.conversion.assemble import assemble
+from deepgaze_jax.conversion.containers import WeightFile, read_any
+from deepgaze_jax.conversion.identify import positive_counts, statistics
 from deepgaze_jax.conversion.networks import NETWORKS
+from deepgaze_jax.conversion.slow_network import slow_taps
+from deepgaze_jax.conversion.torch_network import torch_taps
 from deepgaze_jax.errors import WeightsError
-from deepgaze_jax.model_files import read_tensors
-from deepgaze_jax.weight_conversion import convert_weights, load_weights
+from deepgaze_jax.model_files import read_tensors, write_tensors
+from deepgaze_jax.weight_conversion import (
+    convert_weights,
+    load_weights,
+    named_features,
+)
 from deepgaze_jax.weight_inspection import inspect_weights, verify_weights
 from deepgaze_jax.weights import cached_path, load_features
 
@@ -59,6 +68,10 @@ def as_oxford(small, monkeypatch):
         "filters": list(range(WIDTHS[0])),
         "lengths": lengths.tolist(),
         "statistics": rows.tolist(),
+        "positive": {
+            layer: positive_counts(parts["kernel"]).tolist()
+            for layer, parts in list(small.items())[1:]
+        },
     }
     monkeypatch.setattr(identify, "_signatures", lambda: {"vgg19-O": signature})
     return small
@@ -234,6 +247,22 @@ def test_rescaled_values_are_family_n(tmp_path, as_oxford, name):
     assert not report["same"] and report["rescaled"].startswith("factors from 0.")
 
 
+def test_a_network_that_was_trained_further_has_to_be_stated(tmp_path, as_oxford):
+    """Its first layer was kept, as is usual, so that alone would tell family O."""
+    trained = {k: dict(p) for k, p in as_oxford.items()}
+    for layer in ("conv4_2", "conv5_4"):
+        trained[layer]["kernel"] = -trained[layer]["kernel"]
+    path, source = write(tmp_path, "pth zip", trained)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(path)
+    line = str(caught.value)
+    assert "but conv4_2, conv5_4 hold other values" in line and "--source" in line
+    found = load_weights(path, source)
+    assert found.card["family"] == "O" and "conv4_2" in found.card["evidence"][0]
+    with pytest.raises(WeightsError, match="in the order BGR"):
+        load_weights(path, "oxford-rgb")
+
+
 def test_values_that_contradict_what_is_stated(tmp_path, as_oxford):
     path, _ = write(tmp_path, "keras old", as_oxford)
     for source in ("torchvision", "oxford-rgb", "normalised-bgr"):
@@ -273,6 +302,44 @@ def test_torchvision_is_recognised_by_signature_alone(tmp_path, name, family, la
     assert found.card["preprocessing"].startswith("RGB/255")
 
 
+@pytest.mark.weights
+@pytest.mark.parametrize("key", ["vgg19-O", "vgg16-T", "alexnet-T"])
+def test_signatures_are_those_of_the_fetched_values(key):
+    signature = identify._signatures()[key]
+    name = signature["network"]
+    if cached_path(name) is None:
+        pytest.skip(f"{name} is not cached: deepgaze weights fetch {name}")
+    params = load_features(name)
+    first, *above = params
+    rows, lengths = statistics(params[first]["kernel"], params[first]["bias"])
+    assert signature["filters"] == list(range(64))
+    np.testing.assert_allclose(signature["statistics"], rows, atol=6e-6)
+    np.testing.assert_allclose(signature["lengths"], lengths, rtol=5e-5)
+    counts = {k: positive_counts(params[k]["kernel"]).tolist() for k in above}
+    assert signature["positive"] == counts
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_how_far_real_values_may_be_from_the_signature(tmp_path):
+    """Half precision and rescaling stay below, a little training does not."""
+    if cached_path("vgg19") is None:
+        pytest.skip("VGG-19 is not cached: deepgaze weights fetch vgg19")
+    params = load_features("vgg19")
+    half = {k: {q: np.float16(a) for q, a in p.items()} for k, p in params.items()}
+    path = tmp_path / "vgg.pth"
+    rng = np.random.default_rng(0)
+    trained = {k: dict(p) for k, p in params.items()}
+    kernel = params["conv4_2"]["kernel"]
+    noise = rng.standard_normal(kernel.shape, np.float32) * kernel.std() * 1e-3
+    trained["conv4_2"]["kernel"] = kernel + noise
+    for values, family in ((half, "O"), (rescaled(params), "N"), (trained, "")):
+        path.write_bytes(torch_zip(writers.torch_arrays(values)))
+        mapped = key_maps.map_names(read_any(path).arrays)
+        assert identify.identify(mapped).family == family
+    assert "but conv4_2 hold" in identify.identify(mapped).evidence[0]
+
+
 @pytest.fixture
 def real_keras(tmp_path):
     """The real values as Keras' own file has them."""
@@ -288,9 +355,12 @@ def real_keras(tmp_path):
 def test_real_keras_file_is_family_o_by_signature_alone(tmp_path, real_keras):
     report = convert_weights(real_keras, tmp_path / "o.safetensors", use_hash=False)
     assert report["family"] == "O" and report["passed"]
+    # What convert makes is what fetch made.
+    converted = load_weights(tmp_path / "o.safetensors").params
+    assert_identical(converted, load_features("vgg19"))
     (reason,) = report["evidence"]
     assert "64 filters" in reason and "order BGR" in reason
-    # A quarter of the filters exchanged is something else.
+    # A quarter of the filters in another order is something else.
     params = load_features("vgg19")
     kernel = params["conv1_1"]["kernel"]
     kernel[..., :16] = kernel[..., 15::-1]
@@ -324,6 +394,45 @@ def test_real_taps_agree_with_torch_on_a_photograph(tmp_path, real_keras, osie_m
     for tap in oracles.DEEPGAZE2_TAPS:
         error = np.abs(found[tap] - expected[tap]).max() / np.abs(expected[tap]).max()
         assert error <= 1e-5, (tap, error)
+
+
+@pytest.mark.torch
+def test_the_alexnet_of_reports_is_that_of_torchvision(tmp_path):
+    """Its modules written down here once more, with random values."""
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    modules = nn.Sequential(
+        nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(kernel_size=3, stride=2),
+        nn.Conv2d(64, 192, kernel_size=5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(kernel_size=3, stride=2),
+        nn.Conv2d(192, 384, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(384, 256, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(256, 256, kernel_size=3, padding=1),
+    )
+    torch.manual_seed(1)
+    for parameter in modules.parameters():
+        scale = parameter[0].numel() ** -0.5
+        nn.init.normal_(parameter, std=scale)
+    arrays = {f"features.{n}": p.numpy() for n, p in modules.state_dict().items()}
+    path = tmp_path / "alexnet.pth"
+    path.write_bytes(torch_zip(arrays))
+    found = load_weights(path, "torchvision")
+    picture = oracles.random_image(3, 97, 131)
+    scaled = (picture / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    with torch.no_grad():
+        x = torch.from_numpy(np.float32(scaled).transpose(2, 0, 1)[None])
+        expected = modules(x)[0].permute(1, 2, 0).numpy()
+    for network in (slow_taps, torch_taps):
+        taps = network(found.mapped, found.identity, picture, ("conv5",))
+        assert taps["conv5"].shape == expected.shape
+        error = np.abs(taps["conv5"] - expected).max() / np.abs(expected).max()
+        assert error <= 1e-5, network
 
 
 # --- files that are not whole ---------------------------------------------------------
@@ -417,6 +526,121 @@ def test_whatever_the_arrays_are_there_is_one_line(small, shapes, value, source)
     assert "\n" not in str(caught.value) or not all(map(str.isprintable, arrays))
 
 
+def test_integers_are_no_weights(tmp_path, small):
+    """Neither quantised values nor counts; every reader leaves this to one place."""
+    arrays = writers.torch_arrays(small)
+    whole = {n: a for n, a in arrays.items() if n.endswith("14.weight")}
+    arrays |= {n: np.int64(10 * a) for n, a in whole.items()}
+    path = tmp_path / "vgg19.pth"
+    path.write_bytes(torch_zip(arrays))
+    for read in (load_weights, inspect_weights):
+        with pytest.raises(WeightsError, match=r"features.14.weight \(int64\).*quanti"):
+            read(path, "oxford-rgb")
+
+
+def test_another_network_is_named_as_such(tmp_path):
+    path = tmp_path / "resnet.pth"
+    arrays = {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}
+    path.write_bytes(torch_zip(arrays))
+    with pytest.raises(WeightsError, match="no known network; closest is alexnet, of "):
+        load_weights(path)
+
+
+def test_a_whole_keras_model_is_named_as_such(tmp_path):
+    path = tmp_path / "vgg19.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("model.weights.h5", b"")
+    with pytest.raises(WeightsError, match=r"unzip it and give its model.weights.h5"):
+        load_weights(path)
+
+
+def test_a_checkpoint_by_any_of_its_names(tmp_path, small):
+    writers.tf_slim(tmp_path / "vgg_19.ckpt", small)
+    (tmp_path / "vgg_19.ckpt.meta").write_bytes(b"\n\x05graph")
+    (tmp_path / "vgg_19.ckpt.data-00000-of-00001.bak").write_bytes(b"a copy")
+    found = [
+        load_weights(tmp_path / f"vgg_19.ckpt{ending}", "oxford-rgb").card
+        for ending in ("", ".index", ".meta", ".data-00000-of-00001")
+    ]
+    assert len({card["source_sha256"] for card in found}) == 1
+    assert {card["source_container"] for card in found} == {"TensorFlow checkpoint"}
+    # A name that only looks like one of them.
+    path = tmp_path / "vgg.data-2016.pth"
+    writers.pth_zip(path, small)
+    assert load_weights(path, "oxford-bgr").card["source_container"] == "PyTorch"
+
+
+def test_a_wrong_conversion_is_not_written(tmp_path, small, monkeypatch):
+    def wrong(mapped, identity):
+        params = assemble(mapped, identity)
+        params["conv4_2"]["bias"] = params["conv4_2"]["bias"] + np.float32(0.01)
+        return params
+
+    path, source = write(tmp_path, "keras old", small)
+    result = tmp_path / "o.safetensors"
+    convert_weights(path, result, source)
+    before = result.read_bytes()
+    monkeypatch.setattr(weight_conversion, "assemble", wrong)
+    with pytest.raises(WeightsError, match="a defect of deepgaze-jax"):
+        convert_weights(path, result, source)
+    assert result.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [1e8, 1e30])
+def test_values_that_are_too_large_are_no_defect_of_ours(tmp_path, small, size):
+    large = {
+        layer: {part: np.float32(a * size) for part, a in parts.items()}
+        for layer, parts in small.items()
+    }
+    path = tmp_path / "vgg19.pth"
+    writers.pth_zip(path, large)
+    with pytest.raises(WeightsError, match="not finite numbers: the values are too l"):
+        convert_weights(path, tmp_path / "o.safetensors", "oxford-bgr")
+    assert not (tmp_path / "o.safetensors").exists()
+    found = inspect_weights(path, "oxford-bgr")
+    assert np.isfinite(list(found["mean_activations"].values())).all()
+
+
+# --- files of this package ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "T"}, "states family T in the order RGB, but these are values of"),
+        ({"family": "O\n\x1b[2J"}, "a card that names no family of vgg19"),
+        ({"family": None}, "a card that names no family of vgg19"),
+        ({"network": ["vgg19"]}, "a card that names no family of vgg19"),
+        ({"network": "vgg16"}, "a card that names no family of vgg19"),
+        ({"format_version": 99}, "format_version 99; this version reads up to 1"),
+        ({"format_version": "x" * 10_000}, "'xxxxxxxxxxxxxxxxxxx; this version"),
+    ],
+)
+def test_a_card_that_does_not_fit(tmp_path, capsys, as_oxford, changes, words):
+    path = tmp_path / "ours.safetensors"
+    card = {"format_version": 1, "network": "vgg19", "family": "O"}
+    write_tensors(path, named_features(as_oxford), card | changes)
+    for read in (load_weights, inspect_weights):
+        with pytest.raises(WeightsError) as caught:
+            read(path)
+        line = str(caught.value)
+        assert words in line and line.count(str(path)) == 1 and line.isprintable()
+    code, out, err = run(capsys, "convert", path, "-o", tmp_path / "o.safetensors")
+    assert (code, out) == (1, "") and err.count("\n") == 1
+
+
+def test_a_card_is_compared_with_the_values(tmp_path, as_oxford):
+    path = tmp_path / "ours.safetensors"
+    card = {"format_version": 1, "network": "vgg19", "family": "O"}
+    write_tensors(path, named_features(as_oxford), card)
+    evidence = load_weights(path).card["evidence"]
+    assert evidence[0] == "its card says so" and "agree with family O" in evidence[1]
+    blue_first = named_features(writers.bgr(as_oxford))
+    write_tensors(path, blue_first, card)
+    with pytest.raises(WeightsError, match="values of family O in the order BGR"):
+        load_weights(path)
+
+
 # --- command line ---------------------------------------------------------------------
 
 
@@ -469,5 +693,62 @@ def test_a_model_without_features_is_named_as_such(tmp_path, capsys, small_folds
     path = small_models.write_model(tmp_path / "m.safetensors", small_folds)
     code, out, _ = run(capsys, "inspect", path)
     assert code == 0 and "a model without its features" in out
+    assert "vgg19" in out and "O (Oxford" in out
     code, _, err = run(capsys, "convert", path, "-o", tmp_path / "o.safetensors")
     assert code == 1 and err.count("\n") == 1 and "m.safetensors" in err
+    assert "model of this package without features" in err
+
+
+def test_wrong_options_end_before_any_work(tmp_path, capsys, small):
+    path = tmp_path / "vgg.pth"
+    writers.pth_zip(path, small)
+    result, pictures = tmp_path / "o.safetensors", tmp_path / "pictures"
+    pictures.mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "a.png")
+    normalise = ("normalise", path, "--images", pictures)
+    for words in (
+        ("convert", path, "-o", result),
+        ("inspect", path),
+        ("verify", path, path),
+        (*normalise, "-o", result),
+    ):
+        code, out, err = run(capsys, *words, "--source", "keras")
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        assert "no --source keras; choose one of oxford-bgr" in err
+    good = tmp_path / "good.safetensors"
+    assert run(capsys, "convert", path, "-o", good, "--source", "oxford-bgr")[0] == 0
+    before = good.read_bytes()
+    (tmp_path / "p.parity.json").mkdir()
+    (tmp_path / "d.safetensors").mkdir()
+    for command in (("convert", good), ("normalise", good, "--images", pictures)):
+        for place, words in (
+            (good, "would overwrite its own source"),
+            (tmp_path / "n.h5", "must end in .safetensors"),
+            (tmp_path / "none" / "n.safetensors", "none: no such folder"),
+            (tmp_path / "d.safetensors", "is a folder"),
+        ):
+            code, out, err = run(capsys, *command, "-o", place)
+            assert (code, out, err.count("\n")) == (1, "", 1) and words in err, err
+            assert not place.is_file() or place == good
+    assert good.read_bytes() == before
+    code, out, err = run(capsys, "convert", good, "-o", tmp_path / "p.safetensors")
+    assert (code, out) == (1, "") and "p.parity.json: is a folder" in err
+    assert not (tmp_path / "p.safetensors").exists()
+
+
+def test_networks_that_expect_other_pictures_are_not_the_same(tmp_path, capsys):
+    channels = NETWORKS["alexnet"].channels
+    rng = np.random.default_rng(1)
+    arrays, n_in, sides = {}, 3, {"conv1": 11, "conv2": 5}
+    for n, (layer, n_out) in zip((0, 3, 6, 8, 10), channels.items(), strict=True):
+        side = sides.get(layer, 3)
+        kernel = rng.standard_normal((n_out, n_in, side, side)) / side / n_in
+        arrays[f"features.{n}.weight"] = np.float32(kernel)
+        arrays[f"features.{n}.bias"] = np.zeros(n_out, np.float32)
+        n_in = n_out
+    path = tmp_path / "alexnet.pth"
+    path.write_bytes(torch_zip(arrays))
+    kinds = ("--source", "torchvision", "oxford-rgb")
+    code, out, _ = run(capsys, "verify", path, path, *kinds)
+    assert code == 1 and out.endswith("different\n") and "takes RGB/255 minus" in out
+    assert run(capsys, "verify", path, path, *kinds[:2])[0] == 0

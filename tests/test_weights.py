@@ -464,7 +464,7 @@ from pathlib import Path
 from deepgaze_jax.weight_sources import SourceFile
 from deepgaze_jax.weights import REGISTRY, fetch
 
-h5, log, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+h5, log, done = map(Path, sys.argv[1:4])
 entry = dataclasses.replace(
     REGISTRY["vgg19"], name="small", archive=None, address=None,
     file=SourceFile(**json.loads(sys.argv[4])), channels=json.loads(sys.argv[5]),
@@ -474,18 +474,22 @@ def slow(entry, folder, progress):
     (folder / "half").write_bytes(h5.read_bytes()[:100])
     with log.open("a") as file:
         file.write("asked\\n")
-    time.sleep(seconds)
+    while not done.exists():
+        time.sleep(0.02)
     return h5
 
-messages = []
-path = fetch(entry, progress=lambda d, t, what: messages.append(what),
-             sources=[("slow", slow)])
-print(json.dumps([str(path), messages]))
+def tell(done, total, what):
+    if "waiting" in what:
+        log.with_name("waiting").touch()
+
+print(fetch(entry, progress=tell, sources=[("slow", slow)]))
 """
 
 
-def start(entry, h5, log, seconds):
-    arguments = [h5, log, seconds, json.dumps(dataclasses.asdict(entry.file))]
+def start(entry, h5, log):
+    """A process that fetches; its source works until a file `done` appears."""
+    arguments = [h5, log, log.with_name("done")]
+    arguments.append(json.dumps(dataclasses.asdict(entry.file)))
     arguments.append(json.dumps(dict(entry.channels)))
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *map(str, arguments)],
@@ -494,7 +498,7 @@ def start(entry, h5, log, seconds):
     )
 
 
-def wait_for(path, seconds=30):
+def wait_for(path, seconds=120):
     end = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
@@ -503,21 +507,22 @@ def wait_for(path, seconds=30):
 
 def test_two_processes_at_once_fetch_once(entry, cache, h5, tmp_path):
     log = tmp_path / "log"
-    first = start(entry, h5, log, 3)
+    first = start(entry, h5, log)
     wait_for(log)
-    second = start(entry, h5, log, 3)
+    second = start(entry, h5, log)
+    wait_for(tmp_path / "waiting")
+    (tmp_path / "done").touch()
     outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0]
     assert log.read_text() == "asked\n"
     assert all("small.safetensors" in output for output in outputs)
-    assert "waiting for another process" in outputs[1]
     assert left_in(cache) == ["small.safetensors"]
     assert load_features(entry)
 
 
 def test_a_killed_process_leaves_no_weights_and_no_lock(entry, cache, h5, tmp_path):
     log = tmp_path / "log"
-    process = start(entry, h5, log, 600)
+    process = start(entry, h5, log)
     wait_for(log)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.communicate(timeout=60)

@@ -86,6 +86,9 @@ def _code(value):
     raise TypeError(type(value))
 
 
+#: A tuple of itself twice, forty times over: tiny, but endless when it is printed.
+ENDLESS = Raw(b")" + b"q\x00h\x00\x86" * 40)
+
 STORAGES = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "u1": "Byte"}
 
 

@@ -12,9 +12,15 @@ from deepgaze_jax import weights
 from deepgaze_jax.cli.messages import Bar, UsageError, complain
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
+from deepgaze_jax.conversion.identify import KINDS
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.images import load_image
-from deepgaze_jax.weight_conversion import convert_weights, load_weights, parity_path
+from deepgaze_jax.weight_conversion import (
+    convert_weights,
+    load_weights,
+    parity_path,
+    require_destination,
+)
 from deepgaze_jax.weight_inspection import inspect_weights, verify_weights
 from deepgaze_jax.weight_scales import normalise_weights
 
@@ -30,6 +36,13 @@ __all__ = [
 _File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 _Kind = Annotated[str | None, unset("KIND")]
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def _require_kinds(*sources: str | None) -> None:
+    unknown = [s for s in sources if s is not None and s not in KINDS]
+    if unknown:
+        kinds = ", ".join(KINDS)
+        raise UsageError(f"there is no --source {unknown[0]}; choose one of {kinds}")
 
 
 def fetch(
@@ -76,12 +89,14 @@ def convert(
 
     Args:
         file: Keras, PyTorch, Caffe, MatConvNet, numpy, safetensors or TensorFlow
-            weights, or the authors' TF-1 release of DeepGaze II or ICF.
+            weights; the authors' TF-1 release of DeepGaze II or ICF, or their
+            PyTorch re-issue of DeepGaze I.
         output: The new file, .safetensors.
         source: What the file holds, where it does not tell itself: oxford-bgr,
             oxford-rgb, normalised-bgr, normalised-rgb or torchvision.
         json: Print the report.
     """
+    _require_kinds(source)
     report = convert_weights(file, output, source)
     if json:
         print(json_format.dumps(report))
@@ -106,6 +121,7 @@ def inspect(file: _File, /, source: _Kind = None, json: bool = False) -> int:
         source: See deepgaze weights convert.
         json: Print a JSON object.
     """
+    _require_kinds(source)
     found = inspect_weights(file, source)
     if json:
         print(json_format.dumps(found))
@@ -144,6 +160,7 @@ def verify(
     """
     if len(source) > 2:
         raise UsageError(f"--source has {len(source)} values for two files")
+    _require_kinds(*source)
     sources = (source[0], source[-1]) if source else (None, None)
     report = verify_weights(first, second, sources)
     if json:
@@ -151,7 +168,10 @@ def verify(
         return 0 if report["same"] else 1
     for side in ("first", "second"):
         of = report[side]
-        print(f"{of['file']}: {of['network']}, family {of['family']}")
+        print(
+            f"{of['file']}: {of['network']}, family {of['family']}, takes "
+            f"{of['preprocessing']}"
+        )
     rows = [("layer", "kernel", "bias")]
     rows += [
         (row["layer"], f"{row['kernel']:.1e}", f"{row['bias']:.1e}")
@@ -185,6 +205,8 @@ def normalise(
         output: The new file, .safetensors.
         source: See deepgaze weights convert.
     """
+    _require_kinds(source)
+    require_destination(output, file)
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; give one with pictures")
     names = sorted(p for p in images.iterdir() if p.suffix.lower() in _PICTURES)
