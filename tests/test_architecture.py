@@ -44,6 +44,7 @@ LEVELS = {
     "sampling": 1,
     "shuffled_auc": 1,
     "summaries": 1,
+    "to_density": 1,
     "vgg": 1,
     "conversion": 2,
     "datasets": 2,
@@ -161,6 +162,7 @@ def test_imports_have_no_cycles():
         ("tensorflow", set()),
         ("h5py", {"conversion", "datasets", "evaluation"}),
         ("matplotlib", {"plotting", "cli"}),
+        ("pyarrow", {"evaluation"}),
     ],
 )
 def test_libraries_stay_in_their_rooms(library, rooms):
@@ -194,7 +196,7 @@ if "jax" in sys.modules:
 
 
 def test_import_is_light_and_initialises_no_device():
-    heavy = ("matplotlib", "torch", "tensorflow", "gradio", "requests")
+    heavy = ("matplotlib", "pyarrow", "torch", "tensorflow", "gradio", "requests")
     code = "import sys, deepgaze_jax\n"
     code += f"print([name for name in {heavy} if name in sys.modules])\n"
     assert run_python(code + NO_DEVICE) == "[]\n"
