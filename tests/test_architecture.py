@@ -68,6 +68,7 @@ LEVELS = {
     "weight_parity": 4,
     "weight_scales": 4,
     "evaluation": 4,
+    "figures": 4,
     "plotting": 4,
     "prediction": 4,
     "predictor": 4,
@@ -161,7 +162,7 @@ def test_imports_have_no_cycles():
         ("torch", {"conversion"}),
         ("tensorflow", set()),
         ("h5py", {"conversion", "datasets", "evaluation"}),
-        ("matplotlib", {"plotting", "cli"}),
+        ("matplotlib", {"plotting", "figures", "cli"}),
         ("pyarrow", {"evaluation"}),
     ],
 )

@@ -38,10 +38,11 @@ class _Verb:
 _VERBS = {
     "predict": _Verb("predict", "predict", "where people look in pictures"),
     "demo": _Verb("predict", "demo", "predict on a sample photograph"),
-    "evaluate": _Verb("evaluate", "evaluate", "score a model on fixations"),
+    "evaluate": _Verb("evaluate", "evaluate", "score models on fixations"),
     "benchmark-file": _Verb(
         "benchmark_file", "benchmark_file", "the file that saliency benchmarks take"
     ),
+    "figures": _Verb("figures", "figures", "figures of a paper from tables of scores"),
     "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),

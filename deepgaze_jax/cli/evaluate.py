@@ -203,13 +203,12 @@ def _print_one(result: Report) -> None:
         f"{name} on {result.shared['data']}: {summary['n_images']} images, "
         f"{summary['n_fixations']} fixations"
     )
-    print(f"bits/fixation  {'mean over images [95 % interval]':34}mean over fixations")
+    print(f"bits (IG, LL)  {'mean over images [95 % interval]':34}mean over fixations")
     for metric, title in _TITLES.items():
         if metric in summary["per_image"]:
             interval = _interval(summary["per_image"][metric])
             fixation = summary["per_fixation"][metric]["mean"]
-            unit = "" if metric in ("ig", "ll") else " (no unit)"
-            print(f"{title + unit:15}{interval:34}{fixation:.3f}")
+            print(f"{title:15}{interval:34}{fixation:.3f}")
 
 
 def _print_several(result: Report) -> None:
