@@ -205,13 +205,14 @@ def read_features(path: str | Path) -> tuple[dict[str, dict], dict[str, Any]]:
         'O'
     """
     tensors, card = read_tensors(path)
-    if card.get("network") not in REGISTRY:
+    network = card.get("network")
+    if not isinstance(network, str) or network not in REGISTRY:
         raise WeightsError(
             f"{path}: its card names no feature network; convert it first: "
             f"`deepgaze weights convert {path} -o NEW.safetensors`"
         )
     features = {n: a for n, a in tensors.items() if n.startswith("features/")}
-    return _checked(features, REGISTRY[card["network"]]), card
+    return _checked(features, REGISTRY[network]), card
 
 
 def _checked(tensors: dict[str, np.ndarray], entry: WeightsEntry) -> dict[str, dict]:

@@ -22,7 +22,7 @@ import pytest
 
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.model_files import read_card, read_tensors
+from deepgaze_jax.model_files import read_card, read_tensors, write_tensors
 from deepgaze_jax.weight_sources import (
     SourceArchive,
     SourceFile,
@@ -36,6 +36,7 @@ from deepgaze_jax.weights import (
     features_card,
     fetch,
     load_features,
+    read_features,
 )
 
 CHANNELS = {"conv1_1": 4, "conv1_2": 5}
@@ -688,3 +689,10 @@ def test_real_weights():
     np.testing.assert_allclose(kernel, [0.39416704, 0.46418372, 0.34119523])
     bias = params["conv5_4"]["bias"][:3]
     np.testing.assert_allclose(bias, [0.72227454, -0.4857272, 0.40565884])
+
+
+@pytest.mark.parametrize("network", [[], {}, 3, None, "resnet"])
+def test_features_of_no_known_network(tmp_path, network):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"features/conv1_1/bias": np.zeros(64)}, {"network": network})
+    refused(read_features, path, words=["names no feature network", "weights convert"])
