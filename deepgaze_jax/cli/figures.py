@@ -175,8 +175,18 @@ def _with_images(
         chosen = [examples[name] for name in plan["best_images"]]
         made.append(("gains_per_pixel", draw_gains(chosen, labels)))
     for stem, names in plan.items():
-        say(f"{stem}: {', '.join(names)}")
+        # What is called a loss may be the smallest of gains: say how much it is.
+        other = against if stem.startswith("largest") else GOLD
+        say(f"{stem}: {', '.join(_named(scores, model, other, one) for one in names)}")
     return made
+
+
+def _named(scores: Scores, model: str, other: str | None, image: str) -> str:
+    """Return an image with the gain of a model, less that of another if it has one."""
+    gain = scores.ig[model][image]
+    if other in scores.ig:
+        return f"{image} ({gain - scores.ig[other][image]:+.2f} bit to {other})"
+    return f"{image} ({gain:.2f} bit)"
 
 
 class _Maker:

@@ -33,6 +33,7 @@ __all__ = [
 # Inches: above the first row, for the line below a panel, between panels, between
 # examples, and what fits on a page with a caption.
 _TITLE, _TEXT, _GAP, _BETWEEN, _MAX_HEIGHT = 0.18, 0.15, 0.04, 0.07, 8.2
+_EDGE = 0.01  # So that frames are not cut in half.
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,7 @@ def draw_examples(
     def density(axes: "Axes", example: Example, model: str) -> None:
         draw_photograph(axes, example.image, pale=True)
         draw_density(axes, example.densities[model])
-        axes.set_xlabel(f"IG {example.ig[model]:.2f} bit", labelpad=2)
+        axes.set_xlabel(f"IG {_bits(example.ig[model])}", labelpad=2)
 
     def drawn(axes: "Axes", example: Example, model: str) -> None:
         draw_photograph(axes, example.image, pale=True)
@@ -156,7 +157,7 @@ def draw_gains(
         draw_photograph(axes, example.image, pale=True)
         values = gains[example.name, model]
         draw_gain(axes, values, scales[example.name])
-        axes.set_xlabel(f"{values.sum():.2f} bit", labelpad=2)
+        axes.set_xlabel(_bits(values.sum()), labelpad=2)
 
     return _grid(examples, labels, [gain])
 
@@ -176,24 +177,18 @@ def _grid(
     aspects = [example.image.shape[0] / example.image.shape[1] for example in examples]
     texts = _TITLE + len(examples) * (_TEXT + _GAP * len(rows) + _BETWEEN)
     side = min(
-        (TEXT_WIDTH - _GAP * (n_columns - 1)) / n_columns,
+        (TEXT_WIDTH - 2 * _EDGE - _GAP * (n_columns - 1)) / n_columns,
         (_MAX_HEIGHT - texts) / (len(rows) * sum(aspects)),
     )
-    width = n_columns * side + _GAP * (n_columns - 1)
-    height = texts + side * len(rows) * sum(aspects) - _BETWEEN
+    width = n_columns * side + _GAP * (n_columns - 1) + 2 * _EDGE
+    height = texts + side * len(rows) * sum(aspects) - _BETWEEN + _EDGE
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
 
     def panel(column: int, top: float, aspect: float) -> "Axes":
-        box = (
-            column * (side + _GAP),
-            height - top - side * aspect,
-            side,
-            side * aspect,
-        )
-        return figure.add_axes(
-            (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-        )
+        left = (_EDGE + column * (side + _GAP)) / width
+        bottom = (height - top - side * aspect) / height
+        return figure.add_axes((left, bottom, side / width, side * aspect / height))
 
     top = _TITLE
     for k, (example, aspect) in enumerate(zip(examples, aspects, strict=True)):
@@ -216,6 +211,10 @@ def _grid(
             top += side * aspect + _GAP + (_TEXT if row == 0 else 0)
         top += _BETWEEN
     return figure
+
+
+def _bits(value: float) -> str:
+    return f"{value:.2f} bit".replace("-", "\N{MINUS SIGN}")
 
 
 def _ends(
