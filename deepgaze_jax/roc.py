@@ -17,6 +17,8 @@ __all__ = [
 ]
 
 _BUCKET_BITS = 17
+# So few values are sorted faster than put into buckets.
+_SORTED_AT_ONCE = 2**12
 _THRESHOLDS = np.arange(11) / 10
 
 
@@ -37,6 +39,10 @@ def below_and_equal(
     Returns:
         float64 [n] and [n].
     """
+    if len(values) < _SORTED_AT_ONCE and counts is None:
+        ordered = np.sort(values)
+        below = ordered.searchsorted(queries, "left").astype(np.float64)
+        return below, ordered.searchsorted(queries, "right") - below
     if len(values) == 0 or len(queries) == 0:
         return np.zeros(len(queries)), np.zeros(len(queries))
     bucket, bucket_of_query = _buckets(values, queries)
@@ -55,7 +61,8 @@ def below_and_equal(
     below_or_equal = cumulated[close.searchsorted(queries, "right")]
     below = cumulated[close.searchsorted(queries, "left")]
     # `below` covers the searched buckets; these are the others.
-    skipped = np.where(searched, 0, total).cumsum()[bucket_of_query]
+    total[searched] = 0
+    skipped = total.cumsum()[bucket_of_query]
     return (below + skipped).astype(np.float64), (below_or_equal - below).astype(float)
 
 

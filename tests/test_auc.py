@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp
 
-from deepgaze_jax import metrics
+from deepgaze_jax import metrics, roc
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.metrics import (
@@ -37,6 +37,13 @@ points = st.lists(
     min_size=1,
     max_size=20,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def buckets_for_small_maps_too():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roc, "_SORTED_AT_ONCE", 0)
+        yield
 
 
 def columns(points):
@@ -116,9 +123,11 @@ def test_counting_over_the_whole_range_of_floats(values, data):
         assert e == each[values == query].sum()
 
 
+@pytest.mark.parametrize("sorted_at_once", [0, 2**20])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", ["normal", "density", "log", "narrow", "blocks"])
-def test_counting_in_large_maps(kind, shape):
+def test_counting_in_large_maps(monkeypatch, sorted_at_once, kind, shape):
+    monkeypatch.setattr(roc, "_SORTED_AT_ONCE", sorted_at_once)
     rng = np.random.default_rng(0)
     values = rng.normal(size=50_000)
     if shape == "density":
