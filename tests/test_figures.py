@@ -59,7 +59,7 @@ def scores(**columns):
 @pytest.fixture
 def some():
     return scores(
-        weak=[0.5, 0.5, 0.0, 0.2],
+        weak=[0.5, 0.6, 0.0, 0.1],
         strong=[1.9, 1.0, 0.5, 2.0],
         gold_standard=[2.0, 2.0, 1.0, 2.2],
         center_bias=[0.0, 0.0, 0.0, 0.0],
@@ -91,7 +91,8 @@ def test_bars_of_models(some):
 
 def test_images_under_gold_standard_and_model(some):
     figure = gold_against_models(some)
-    assert len(figure.axes) == 2 and figure.get_figwidth() == TEXT_WIDTH
+    assert len(figure.axes) == 2
+    assert COLUMN_WIDTH < figure.get_figwidth() <= TEXT_WIDTH
     points = figure.axes[0].collections[0].get_offsets()
     gold, strong = some.ig[GOLD].values(), some.ig["strong"].values()
     np.testing.assert_allclose(points, np.stack([[*gold], [*strong]], axis=1))
@@ -123,7 +124,7 @@ def test_looks_differ_in_black_and_white():
     grey = [
         np.dot(colors.to_rgb(look.colour), [0.299, 0.587, 0.114]) for look in found[:4]
     ]
-    assert (np.diff(grey) > 0.1).all()
+    assert (np.diff(grey) > 0.08).all()
 
 
 def test_extremes(some):
@@ -180,7 +181,9 @@ def test_examples():
 
 def test_contours_split_the_mass():
     axes = new_figure(2, 2).add_subplot()
-    density = example(shape=(300, 400)).densities[GOLD]
+    y, x = np.mgrid[:300, :400]
+    density = np.exp(-((y - 120) ** 2 + (x - 220) ** 2) / (2 * 40**2))
+    density /= density.sum()
     draw_density(axes, density)
     lines = axes.collections[-1]
     shares = [
