@@ -28,9 +28,9 @@ from deepgaze_jax.evaluation.comparison import (
     ScoreSettings,
     score_model,
 )
-from deepgaze_jax.evaluation.mean_density import MeanDensity
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.evaluation.scoring import METRICS
+from deepgaze_jax.metric_maps import sim_map
 
 BLUR = 3.0
 
@@ -109,6 +109,7 @@ def by_hand(log_densities, dataset, index):
         "nss": np.mean(oracles_metrics.nss(density, x, y)),
         "cc": oracles_metrics.cc(blurred, empirical),
         "kldiv": oracles_metrics.kldiv(blurred, empirical),
+        "sim": oracles_metrics.sim(sim_map(log_density, BLUR, len(x)), empirical),
     }
 
 
@@ -239,20 +240,6 @@ def test_refusals(dataset):
 
     with pytest.raises(InputError, match=r"ll = -inf; the density is 0"):
         score_model(Zero(), dataset, ScoreSettings(("ll",)))
-
-
-def test_mean_of_others_where_sizes_differ():
-    rng = np.random.default_rng(0)
-    mean = MeanDensity([[30, 40], [60, 50]])
-    densities = [rng.random(shape) for shape in ((30, 40), (60, 50), (30, 40))]
-    densities = [one / one.sum() for one in densities]
-    for one in densities:
-        mean.add(one)
-    others = np.exp(mean.log_of_others(densities[1]))
-    assert others.shape == (60, 50) and others.sum() == pytest.approx(1)
-    # Quarters of the image keep their mass, up to the interpolation at their edges.
-    expected = (densities[0] + densities[2])[:15, :20].sum() / 2
-    assert others[:30, :25].sum() == pytest.approx(expected, abs=0.01)
 
 
 def scores_of(name, values):

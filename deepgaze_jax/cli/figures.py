@@ -221,7 +221,7 @@ class _Maker:
             prediction = source.predict(index)
             if prediction is None:
                 raise DataError(f"{model} was trained on {name}; it cannot be shown")
-            densities[model] = prediction.mean_density.astype(np.float64)
+            densities[model] = np.exp(prediction.mean_log_density, dtype=np.float64)
         baseline = np.exp(self._cross_fit.center_bias(index).astype(np.float64))
         return Example(
             name,

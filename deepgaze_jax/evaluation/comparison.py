@@ -13,7 +13,6 @@ from deepgaze_jax import __version__
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.evaluation.journal import Journal
-from deepgaze_jax.evaluation.mean_density import MeanDensity
 from deepgaze_jax.evaluation.predictions import Part, Prediction, Source
 from deepgaze_jax.evaluation.scoring import (
     METRICS,
@@ -23,6 +22,7 @@ from deepgaze_jax.evaluation.scoring import (
     mean_sauc,
 )
 from deepgaze_jax.files import replacing
+from deepgaze_jax.metric_maps import PredictionSum
 from deepgaze_jax.metrics import OtherFixations
 
 __all__ = [
@@ -205,7 +205,8 @@ class _Run:
         )
         self._rows_of = np.split(by_image, bounds[1:-1])
         self._looked_at = [i for i, rows in enumerate(self._rows_of) if len(rows)]
-        self._mean = MeanDensity(dataset.image_sizes)
+        sizes, counts = np.unique(dataset.image_sizes, axis=0, return_counts=True)
+        self._sum = PredictionSum.empty(*map(int, sizes[counts.argmax()]))
 
     def score(self) -> None:
         """Computes all metrics but the shuffled AUC."""
@@ -221,7 +222,7 @@ class _Run:
             elif shuffled and not known.get("refused"):
                 prediction = self._again(index)
             if shuffled and prediction is not None:
-                self._mean.add(prediction.mean_density)
+                self._sum = self._sum.plus(prediction.mean_log_density)
         self._progress(len(self._looked_at), len(self._looked_at), title)
 
     def score_shuffled(self) -> None:
@@ -241,7 +242,7 @@ class _Run:
                 if prediction.of_any_image:
                     log_mean = prediction.parts[0].log_density
                 else:
-                    log_mean = self._mean.log_of_others(prediction.mean_density)
+                    log_mean = self._sum.log_mean_without(prediction.mean_log_density)
                 value = mean_sauc(
                     prediction, self._viewed(index), log_mean, others, index
                 )

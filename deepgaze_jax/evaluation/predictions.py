@@ -42,9 +42,13 @@ class Prediction:
     of_any_image: bool = False
 
     @property
-    def mean_density(self) -> np.ndarray:
-        """The density, or the mean of several; not its logarithm."""
-        return np.mean([np.exp(part.log_density) for part in self.parts], axis=0)
+    def mean_log_density(self) -> np.ndarray:
+        """The log density, or that of the mean of several."""
+        if len(self.parts) == 1:
+            return self.parts[0].log_density
+        densities = [np.exp(part.log_density, dtype=float) for part in self.parts]
+        with np.errstate(divide="ignore"):
+            return np.log(np.mean(densities, axis=0))
 
 
 class Source(Protocol):

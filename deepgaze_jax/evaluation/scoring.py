@@ -13,7 +13,7 @@ import numpy as np
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.fixations import Fixations
-from deepgaze_jax.gaussian_blur import gaussian_blur
+from deepgaze_jax.metric_maps import cc_map, nss_map, sim_map
 from deepgaze_jax.metrics import (
     OtherFixations,
     auc,
@@ -39,7 +39,8 @@ MAPS = {
     "nss": "density",
     "cc": "density blurred by the empirical map's Gaussian (zero padding)",
     "kldiv": "density blurred by the empirical map's Gaussian (zero padding), in nats",
-    "sim": "density blurred by the empirical map's Gaussian (zero padding)",
+    "sim": "map with the highest expected SIM if fixations follow the density (200 "
+    "sampled empirical maps, seed 0)",
 }
 
 #: Names of all metrics, in the order of a table's columns.
@@ -185,7 +186,7 @@ def _of_fixations(metric: str, baseline: np.ndarray | None) -> _OfFixations:
     if metric == "auc":
         # Ranks have the order of the density, which is all that counts.
         return lambda part, x, y: auc(part.log_density, x, y)
-    return lambda part, x, y: nss(np.exp(part.log_density), x, y)
+    return lambda part, x, y: nss(nss_map(part.log_density), x, y)
 
 
 def _map_scores(
@@ -195,13 +196,11 @@ def _map_scores(
     fixations, (height, width) = viewed.fixations, viewed.size
     counts = fixations.counts(int(fixations.image[0]), height, width)
     empirical = empirical_density(counts, viewed.sigma_px)
-    density = np.exp(log_density.astype(np.float64))
-    blurred = gaussian_blur(density, viewed.sigma_px, "zero")
     scores: dict[str, float | None] = {}
-    if "cc" in metrics:
-        scores["cc"] = cc(blurred, empirical)
-    if "kldiv" in metrics:
-        scores["kldiv"] = kldiv(blurred, empirical)
+    if "cc" in metrics or "kldiv" in metrics:
+        blurred = cc_map(log_density, viewed.sigma_px)
+        scores |= {"cc": cc(blurred, empirical), "kldiv": kldiv(blurred, empirical)}
     if "sim" in metrics:
-        scores["sim"] = sim(blurred, empirical)
-    return scores
+        best = sim_map(log_density, viewed.sigma_px, len(fixations))
+        scores["sim"] = sim(best, empirical)
+    return {metric: scores[metric] for metric in metrics}
