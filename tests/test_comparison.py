@@ -1,6 +1,7 @@
 """Evaluation of several models, against slow implementations and by hand."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -182,6 +183,23 @@ def test_gold_standard_predicts_each_person_from_the_others(dataset):
         assert row.scores["nss"] == pytest.approx(np.mean(nss), abs=1e-6)
         assert joint.rows[index].scores["ll"] > row.scores["ll"]
         assert joint.rows[index].scores["cc"] is not None
+
+
+def test_what_is_fitted_does_not_know_the_image(dataset):
+    fixations = dataset.fixations
+    own = fixations.image == 2
+    x, y = np.where(own, 1.5, fixations.x), np.where(own, 28.5, fixations.y)
+    moved = dataclasses.replace(
+        dataset, fixations=dataclasses.replace(fixations, x=x, y=y)
+    )
+    before, after = CrossFit(dataset), CrossFit(moved)
+    np.testing.assert_array_equal(before.center_bias(2), after.center_bias(2))
+    fold = before.fold_of[2]
+    assert before.gold_standards[fold] == after.gold_standards[fold]
+    others = [k for k in range(len(before.folds)) if 2 in before.folds[k].train]
+    assert all(before.gold_standards[k] != after.gold_standards[k] for k in others)
+    image = before.folds[others[0]].test[0]
+    assert (before.center_bias(image) != after.center_bias(image)).any()
 
 
 @pytest.mark.parametrize("is_costly", [False, True])
