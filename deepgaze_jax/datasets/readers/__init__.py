@@ -1,0 +1,1 @@
+"""Readers of eye-tracking files, one module for each format."""
