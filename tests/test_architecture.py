@@ -24,6 +24,7 @@ LEVELS = {
     "fixations": 0,
     "images": 0,
     "ops": 0,
+    "visual_angle": 0,
     "alexnet": 1,
     "center_bias": 1,
     "feature_networks": 1,

@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import tyro
+
 from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import CenterBiasOption
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.evaluation import evaluate as evaluate_model
 from deepgaze_jax.evaluation import find_cache, write_table
@@ -19,7 +22,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     *,
-    data: Path,
+    data: Annotated[str, tyro.conf.arg(metavar="DATA")],
     output: Annotated[Path, output_option("TABLE.csv")],
     model: str = "deepgaze2",
     fold: Literal["auto", "mixture"] | int = "auto",
@@ -31,7 +34,7 @@ def evaluate(
     image that a fold was trained on is never scored by that fold.
 
     Args:
-        data: Folder with images/ and fixations.csv.
+        data: Name, or folder with images/ and fixations.csv.
         output: Table to be written.
         model: Name, .safetensors file or training run.
         fold: auto (the fold that has not seen the image; the mixture for
@@ -43,14 +46,15 @@ def evaluate(
     """
     if output.suffix.lower() != ".csv":
         raise InputError(f"{output}: a table of scores is CSV; end its name in .csv")
-    inputs = [Path(data, name).resolve() for name in ("fixations.csv", "images.csv")]
+    folder = resolve_dataset(data)
+    inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:
         raise InputError(f"{output}: is a table of the data set; choose another name")
     keep_compiled_programs()
     predictor = load_pretrained(model)
     if center_bias is not None:
         load_center_bias(center_bias)
-    dataset = read_folder(data)
+    dataset = read_folder(folder)
     cache = find_cache(predictor, dataset)
     with Bar("image", "scoring") as bar:
         scores, summary = evaluate_model(

@@ -211,6 +211,8 @@ def _parse(
             continue
         try:
             if words[0] == "EFIX":
+                if len(words) < 7:
+                    raise ValueError("too few values")
                 trials[-1].fixations.append((words[1], *_numbers(words[2:7])))
             elif words[0] == "START":
                 trials[-1].start = float(words[1])

@@ -4,7 +4,7 @@
 lets `validation` list them all.
 """
 
-from dataclasses import replace
+import json
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from deepgaze_jax.datasets.folder import read_images_table
 from deepgaze_jax.datasets.pictures import picture_names
-from deepgaze_jax.datasets.readers.table import TableOptions, read_rows
+from deepgaze_jax.datasets.readers.table import TableOptions, extra_columns, read_rows
 from deepgaze_jax.datasets.recording import Meta, Recording, fill_image_sizes
 from deepgaze_jax.datasets.source_files import require_folder
 from deepgaze_jax.errors import DataError
@@ -80,12 +80,26 @@ with images/ and fixations.csv
             columns["duration_ms"],
         ),
         subject_names=tuple(subjects),
-        meta=replace(
-            Meta("fixations_folder"),
-            conventions=tuple(notes),
-            found={"images": len(names), "rows": len(image)},
-            origin_stated=False,
-        ),
+        meta=_meta(folder, tuple(notes), {"images": len(names), "rows": len(image)}),
         pixels_per_dva=pixels_per_dva,
-        extra={} if np.isnan(start).all() else {"start_ms": start},
+        extra=extra_columns(columns, start),
+    )
+
+
+def _meta(folder: Path, notes: tuple[str, ...], found: dict[str, int]) -> Meta:
+    """Returns what an import wrote about the data set, if it was one."""
+    known = {}
+    try:
+        written = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        for name in ("edition", "kind", "citation", "licence"):
+            if isinstance(written.get(name), str):
+                known[name] = written[name]
+    except (OSError, ValueError, AttributeError):
+        written = None
+    return Meta(
+        "fixations_folder",
+        conventions=notes,
+        found=found,
+        origin_stated=written is not None,
+        **known,
     )

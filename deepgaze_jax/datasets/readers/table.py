@@ -18,11 +18,15 @@ from deepgaze_jax.datasets.recording import (
     running_index,
     to_milliseconds,
 )
-from deepgaze_jax.datasets.source_files import list_files, picture_files
+from deepgaze_jax.datasets.source_files import (
+    list_files,
+    picture_files,
+    without_common_folder,
+)
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
 
-__all__ = ["TableOptions", "read", "read_rows", "recording_of"]
+__all__ = ["TableOptions", "extra_columns", "read", "read_rows", "recording_of"]
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
 # What the columns of other people's tables are called, in the order of preference.
@@ -154,12 +158,20 @@ def read_rows(
                 values[name], comma = table.floats(found[name])
                 if comma:
                     notes["numbers have decimal commas"] = None
+        if "presentation" in table.columns:
+            values["presentation"] = np.array(table.texts("presentation"))
         unknown = np.full(len(table), np.nan)
         for name in ("fixation_index", "duration_ms", "start_ms"):
             values.setdefault(name, unknown)
         for name, column in values.items():
             pieces.setdefault(name, []).append(column)
-    columns = {name: np.concatenate(parts) for name, parts in pieces.items()}
+    # What only some tables have is no column of all rows.
+    n_tables = len(pieces.get("x", ()))
+    columns = {
+        name: np.concatenate(parts)
+        for name, parts in pieces.items()
+        if len(parts) == n_tables
+    }
     if not len(columns["x"]):
         raise DataError(f"{tables[0][0]}: has no fixations below its header")
     return columns, list(image_of), list(subject_of), list(notes)
@@ -241,6 +253,8 @@ def recording_of(
     """
     columns, written, subjects, notes = rows
     pictures = picture_files(list_files(folder).values())
+    short = without_common_folder(pictures)
+    pictures = {short[name]: file for name, file in pictures.items()}
     matched, n_guessed = match_images(written, pictures)
     if n_guessed:
         notes.append(f"{n_guessed} images are called a little differently in the table")
@@ -281,7 +295,7 @@ def recording_of(
             origin_stated=options.origin is not None or options.units != "px",
         ),
         pixels_per_dva=None if ppd is None else np.full(len(names), ppd),
-        extra={} if np.isnan(start).all() else {"start_ms": start},
+        extra=extra_columns(columns, start),
     )
 
 
@@ -322,6 +336,21 @@ def _in_pixels(
         x, y = x - 1, y - 1
     notes.append(f"x, y: units {options.units}, origin {origin}, y {options.y_axis}")
     return x, y
+
+
+def extra_columns(
+    columns: Mapping[str, np.ndarray], start: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the further columns of a recording, as far as they are known.
+
+    Args:
+        columns: of `read_rows`.
+        start: in milliseconds, NaN where unknown.
+    """
+    extra = {} if np.isnan(start).all() else {"start_ms": start}
+    if "presentation" in columns:
+        extra["presentation"] = columns["presentation"]
+    return extra
 
 
 def _times(
