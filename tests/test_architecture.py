@@ -27,6 +27,7 @@ LEVELS = {
     "map_checks": 0,
     "ops": 0,
     "roc": 0,
+    "visual_angle": 0,
     "alexnet": 1,
     "auc": 1,
     "center_bias": 1,
