@@ -325,7 +325,7 @@ def test_wrong_use_of_the_command(evaluated, capsys):
     for words, code, message in (
         (["--labels", "ours"], 2, "not of the form NAME=TEXT"),
         (["--n-images", "0"], 2, "expected at least 1"),
-        (["--data", "none"], 1, "no such folder"),
+        (["--data", "none"], 1, "is neither a folder nor the name"),
         (["--data", "data", "--model", "x"], 1, "no model 'x'"),
         (["--data", "data"], 1, "maps"),  # Is there, but `ours` is not a name.
     ):

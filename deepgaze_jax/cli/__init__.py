@@ -51,6 +51,9 @@ _VERBS = {
     "weights inspect": _Verb("weights", "inspect", "what a weight file is"),
     "weights verify": _Verb("weights", "verify", "compare two weight files"),
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
+    "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
+    "data info": _Verb("data", "info", "what a data set holds"),
+    "data validate": _Verb("data", "validate", "check a data set"),
     "doctor": _Verb("doctor", "doctor", "versions, devices, caches, what is there"),
 }
 

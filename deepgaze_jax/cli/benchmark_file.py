@@ -16,7 +16,7 @@ from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, complain
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
-from deepgaze_jax.datasets.folder import picture_names
+from deepgaze_jax.datasets.pictures import picture_names
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.evaluation.submission import (
     Parts,

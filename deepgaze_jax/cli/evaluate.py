@@ -12,6 +12,7 @@ from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import CenterBiasOption, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import (
@@ -51,7 +52,7 @@ _TITLES = {
 
 def evaluate(
     *,
-    data: Path,
+    data: Annotated[str, tyro.conf.arg(metavar="DATA")],
     output: Annotated[Path, output_option("TABLE.csv")],
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="M...")] = ("deepgaze2",),
     metrics: Annotated[
@@ -73,7 +74,7 @@ def evaluate(
     table are not scored again.
 
     Args:
-        data: Folder with images/ and fixations.csv.
+        data: Name, or folder with images/ and fixations.csv.
         output: Table to be written, .csv or .parquet.
         model: Any number of: a model's name, a .safetensors file, a training
             run; a folder of .npy log densities; a folder of png, jpg or
@@ -98,7 +99,8 @@ def evaluate(
         seed: Of the bootstrap.
     """
     check_table_name(output)
-    inputs = [Path(data, name).resolve() for name in ("fixations.csv", "images.csv")]
+    folder = resolve_dataset(data)
+    inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:
         raise InputError(f"{output}: is a table of the data set; choose another name")
     if blur_px is None and blur_dva is None:
@@ -109,7 +111,7 @@ def evaluate(
         load_center_bias(center_bias)
     work = output.with_name(f"{output.name}.parts")
     with Bar("image") as bar:
-        dataset = read_folder(data)
+        dataset = read_folder(folder)
         cross_fit = CrossFit(dataset, bar) if len(dataset) > 2 else None
         sources = open_sources(
             model, dataset, cross_fit=cross_fit, fold=fold, center_bias=center_bias

@@ -12,6 +12,7 @@ from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import data_sha256
@@ -51,7 +52,7 @@ def figures(
     tables: _Tables,
     /,
     output: Annotated[Path, output_option("DIR")],
-    data: Annotated[Path | None, unset("D")] = None,
+    data: Annotated[str | None, unset("DATA")] = None,
     models: Annotated[tuple[str, ...], _Words] = (),
     model: Annotated[str | None, unset("NAME")] = None,
     against: Annotated[str | None, unset("NAME")] = None,
@@ -70,7 +71,7 @@ def figures(
     Args:
         tables: From deepgaze evaluate, with the JSON beside each.
         output: Folder for the figures.
-        data: Folder of the data set, for figures with images.
+        data: Name or folder of the data set, for figures with images.
         models: For figures with images: what the tables' models are, as for
             deepgaze evaluate; needed for folders (LABEL=FOLDER), found
             by name else.
@@ -121,7 +122,7 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
 
 def _with_images(
     scores: Scores,
-    data: Path,
+    data: str,
     specified: Sequence[str],
     model: str | None,
     against: str | None,
@@ -130,7 +131,7 @@ def _with_images(
     seed: int,
 ) -> list[tuple[str, "Figure"]]:
     """Return the figures that show images, each with the stem of its files."""
-    dataset = read_folder(data)
+    dataset = read_folder(resolve_dataset(data))
     if scores.data_sha256 and data_sha256(dataset) != scores.data_sha256:
         raise DataError(
             f"{data}: is not the data set that the tables are about (other images or "
