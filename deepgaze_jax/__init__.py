@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deepgaze_jax.plotting import overlay
     from deepgaze_jax.prediction import load_pretrained, predict
     from deepgaze_jax.predictor import Predictor
+    from deepgaze_jax.visual_angle import pixels_per_dva
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "log_likelihood",
     "make_folds",
     "overlay",
+    "pixels_per_dva",
     "predict",
     "read_folder",
 ]
@@ -57,6 +59,7 @@ _HOME = {
     "log_likelihood": "metrics",
     "make_folds": "folds",
     "overlay": "plotting",
+    "pixels_per_dva": "visual_angle",
     "predict": "prediction",
     "read_folder": "datasets.folder",
 }
