@@ -411,6 +411,11 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
     ):
         assert main([*argv, *words]) == 1
         assert message in capsys.readouterr().err
+    tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)
+    assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", model]) == 0
+    Path("t.csv").unlink()
+    assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", "joint"]) == 1
+    assert "cross-validation needs at least 3" in capsys.readouterr().err
     Path("densities/02_log_density.npy").unlink()
     assert main([*argv, "densities"]) == 1
     assert "1 of 7 images have no .npy file, first 02.png" in capsys.readouterr().err

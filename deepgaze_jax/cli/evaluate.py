@@ -112,7 +112,7 @@ def evaluate(
     work = output.with_name(f"{output.name}.parts")
     with Bar("image") as bar:
         dataset = read_folder(folder)
-        cross_fit = CrossFit(dataset, bar) if len(dataset) > 2 else None
+        cross_fit = CrossFit(dataset, bar)
         sources = open_sources(
             model, dataset, cross_fit=cross_fit, fold=fold, center_bias=center_bias
         )
@@ -150,7 +150,7 @@ def _baseline(
     center_bias: str | None,
     sources: Sequence[Source],
     dataset: FixationDataset,
-    cross_fit: CrossFit | None,
+    cross_fit: CrossFit,
 ) -> Source | None:
     """Return what information gain is measured over; None for each model's own."""
     trained = [isinstance(source, ModelSource) for source in sources]
