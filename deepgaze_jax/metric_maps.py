@@ -244,7 +244,7 @@ def sim_map(
     Example:
         >>> log_density = np.log([[0.1, 0.1, 0.6, 0.1, 0.1]])
         >>> sim_map(log_density, 0.1, 1)
-        array([[0.  , 0.  , 1.  , 0.  , 0.  ]])
+        array([[0., 0., 1., 0., 0.]])
     """
     log_density = check_log_density(log_density)
     if n_fixations < 1 or n_samples < 1:
