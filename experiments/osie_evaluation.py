@@ -4,8 +4,8 @@
 
 Scores each image by the fold that has not seen it; center bias and gold standard are
 fitted on the other images. Writes `results/osie_evaluation.csv` (a row per image and
-model), `.json` (means, intervals, paired differences, how it was computed) and the table
-of metrics in README.md. An interrupted run goes on where it stopped.
+model), `.json` (means, intervals, paired differences, how it was computed) and the
+table of metrics in README.md. An interrupted run goes on where it stopped.
 
 Time on 2 cores: about 15 minutes, with the feature caches that training leaves.
 """
