@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deepgaze_jax.folds import make_folds
     from deepgaze_jax.images import load_image
     from deepgaze_jax.metrics import information_gain, log_likelihood
-    from deepgaze_jax.model import FixationModel, deepgaze2
+    from deepgaze_jax.model import FixationModel
     from deepgaze_jax.plotting import overlay
     from deepgaze_jax.prediction import load_pretrained, predict
     from deepgaze_jax.predictor import Predictor
@@ -48,7 +48,7 @@ _HOME = {
     "FixationModel": "model",
     "Fixations": "fixations",
     "Predictor": "predictor",
-    "deepgaze2": "model",
+    "deepgaze2": "architectures",
     "evaluate": "evaluation",
     "fit_center_bias": "center_bias",
     "information_gain": "metrics",

@@ -34,6 +34,7 @@ LEVELS = {
     "metrics": 1,
     "readout": 1,
     "vgg": 1,
+    "architectures": 2,
     "conversion": 2,
     "datasets": 2,
     "folds": 2,

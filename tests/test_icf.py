@@ -8,9 +8,10 @@ import oracles
 import oracles_icf
 import pytest
 
+from deepgaze_jax.architectures import icf
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.icf import icf_features
-from deepgaze_jax.model import icf, select_folds
+from deepgaze_jax.model import select_folds
 from deepgaze_jax.model_files import save_model
 from deepgaze_jax.ops import pool_mean
 from deepgaze_jax.prediction import load_pretrained
