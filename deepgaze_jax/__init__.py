@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deepgaze_jax.gold_standard_fit import fit_gold_standard
     from deepgaze_jax.images import load_image
     from deepgaze_jax.metrics import information_gain, log_likelihood
-    from deepgaze_jax.model import FixationModel, deepgaze2
+    from deepgaze_jax.model import FixationModel
     from deepgaze_jax.plotting import overlay
     from deepgaze_jax.prediction import load_pretrained, predict
     from deepgaze_jax.predictor import Predictor
@@ -54,7 +54,7 @@ _HOME = {
     "FixationModel": "model",
     "Fixations": "fixations",
     "Predictor": "predictor",
-    "deepgaze2": "model",
+    "deepgaze2": "architectures",
     "evaluate": "evaluation",
     "fit_center_bias": "center_bias",
     "fit_gold_standard": "gold_standard_fit",
