@@ -10,7 +10,7 @@ likelihood is concave in f and w, so there is one best pair; the best width is s
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,8 @@ class ToDensity:
         Raises:
             InputError: not a map of finite numbers, or sizes that differ.
         """
-        saliency_map, center_bias = _checked(saliency_map, center_bias_log_density)
+        saliency_map = _checked_map(saliency_map)
+        center_bias = _checked_center_bias(center_bias_log_density, saliency_map.shape)
         blurred = _blurred(saliency_map, self.blur_fraction)
         log_density = np.interp(blurred, self.knots, self.log_factor)
         log_density += self.center_bias_weight * center_bias
@@ -78,71 +79,76 @@ class ToDensity:
 
 @dataclass(frozen=True, eq=False)
 class MapSample:
-    """What a fit needs of one image.
+    """What a fit needs of one image's map.
 
     Attributes:
-        at_pixels: [n_blurs, m], blurred map at pixels spread over the image, and at all
-            that are fixated.
+        size: height and width of the map.
+        pixels: int64 [m], pixels spread over the image and all that are fixated,
+            numbered row by row.
         log_pixels: [m], log of the number of pixels that each stands for.
-        at_fixations: [n_blurs, n], blurred map at its fixations.
-        center_bias_at_pixels: [m], log density.
-        center_bias_at_fixations: [n].
+        at_pixels: [n_blurs, m], blurred map there.
+        fixations: int64 [n], pixels of the fixations.
+        at_fixations: [n_blurs, n], blurred map there.
     """
 
-    at_pixels: np.ndarray
+    size: tuple[int, int]
+    pixels: np.ndarray
     log_pixels: np.ndarray
+    at_pixels: np.ndarray
+    fixations: np.ndarray
     at_fixations: np.ndarray
-    center_bias_at_pixels: np.ndarray
-    center_bias_at_fixations: np.ndarray
 
 
-def sample_map(
-    saliency_map: Any, center_bias_log_density: Any, x: Any, y: Any
-) -> MapSample:
+def sample_map(saliency_map: Any, x: Any, y: Any) -> MapSample:
     """Returns what a fit needs of a map: some of its pixels, and those at fixations.
 
     Args:
         saliency_map: [height, width], finite numbers in any unit.
-        center_bias_log_density: [height, width], natural log.
         x: [n], pixels from the left, at least one.
         y: [n], pixels from the top.
 
     Raises:
-        InputError: not a map of finite numbers, sizes that differ, or fixations
-            outside.
+        InputError: not a map of finite numbers, or fixations outside.
     """
-    saliency_map, center_bias = _checked(saliency_map, center_bias_log_density)
+    saliency_map = _checked_map(saliency_map)
     height, width = saliency_map.shape
-    at = pixel_index(x, y, height, width)
+    row, column = pixel_index(x, y, height, width)
+    fixations = row * width + column
     step = max(height, width) / _PIXELS_ALONG
     rows = _spread(height, max(1, round(height / step)))
     columns = _spread(width, max(1, round(width / step)))
     # Fixated pixels stand for themselves alone: what is added to one of them is then
     # never free, and no likelihood can grow without bounds.
-    fixated = np.unique(at[0] * width + at[1])
+    fixated = np.unique(fixations)
     spread = (rows[:, None] * width + columns).ravel()
     spread = spread[~np.isin(spread, fixated)]
     rest = (saliency_map.size - len(fixated)) / max(len(spread), 1)
     pixels = np.concatenate([fixated, spread])
     share = np.concatenate([np.ones(len(fixated)), np.full(len(spread), rest)])
-    blurred = [_blurred(saliency_map, fraction) for fraction in BLURS]
+    blurred = [_blurred(saliency_map, fraction).ravel() for fraction in BLURS]
     return MapSample(
-        at_pixels=np.stack([one.ravel()[pixels] for one in blurred]),
+        size=(height, width),
+        pixels=pixels,
         log_pixels=np.log(share),
-        at_fixations=np.stack([one[at] for one in blurred]),
-        center_bias_at_pixels=center_bias.ravel()[pixels],
-        center_bias_at_fixations=center_bias[at],
+        at_pixels=np.stack([one[pixels] for one in blurred]),
+        fixations=fixations,
+        at_fixations=np.stack([one[fixations] for one in blurred]),
     )
 
 
-def fit_to_density(samples: Sequence[MapSample]) -> ToDensity:
+def fit_to_density(
+    samples: Sequence[MapSample], center_biases: Iterable[Any]
+) -> ToDensity:
     """Returns the blur, nonlinearity and center bias under which maps do best.
 
     Args:
         samples: of the images to fit on, from `sample_map`.
+        center_biases: a log density [height, width] for each of them; where the fit is
+            to know nothing of some image, they must not either.
 
     Raises:
         DataError: no sample.
+        InputError: a center bias that is no log density, or of another size.
 
     Reference:
         Kümmerer, Wallis & Bethge (2015), PNAS 112:16054, "Optimizing saliency maps for
@@ -155,18 +161,22 @@ def fit_to_density(samples: Sequence[MapSample]) -> ToDensity:
         >>> for _ in range(4):
         ...     saliency_map = rng.random((40, 60))
         ...     y, x = np.divmod(saliency_map.argmax(), 60)
-        ...     samples.append(sample_map(saliency_map, uniform, [x], [y]))
-        >>> fit = fit_to_density(samples)
+        ...     samples.append(sample_map(saliency_map, [x], [y]))
+        >>> fit = fit_to_density(samples, [uniform] * 4)
         >>> fit.log_likelihood > 0, np.diff(fit.log_factor).min() >= 0
         (True, np.True_)
     """
     if not samples:
         raise DataError("no image with fixations is left to fit saliency maps on")
+    biases = []
+    for sample, log_density in zip(samples, center_biases, strict=True):
+        values = _checked_center_bias(log_density, sample.size).ravel()
+        biases.append((values[sample.pixels], values[sample.fixations]))
     fits: dict[int, ToDensity] = {}
 
     def fit(blur: int) -> float:
         if blur not in fits:
-            fits[blur] = _fit(samples, blur)
+            fits[blur] = _fit(samples, biases, blur)
         return fits[blur].log_likelihood
 
     # Up the ladder until two rungs in a row are worse than the best.
@@ -179,17 +189,27 @@ def fit_to_density(samples: Sequence[MapSample]) -> ToDensity:
     return fits[best]
 
 
-def _fit(samples: Sequence[MapSample], blur: int) -> ToDensity:
-    """Returns the best fit for one width of the blur."""
+def _fit(
+    samples: Sequence[MapSample],
+    biases: Sequence[tuple[np.ndarray, np.ndarray]],
+    blur: int,
+) -> ToDensity:
+    """Returns the best fit for one width of the blur.
+
+    Args:
+        samples: of the images.
+        biases: log center bias at the pixels and at the fixations of each.
+        blur: its number.
+    """
     knots = _knots(samples, blur)
     pixels = _Points(
         [sample.at_pixels[blur] for sample in samples],
-        [sample.center_bias_at_pixels for sample in samples],
+        [at_pixels for at_pixels, _ in biases],
         knots,
     )
     fixations = _Points(
         [sample.at_fixations[blur] for sample in samples],
-        [sample.center_bias_at_fixations for sample in samples],
+        [at_fixations for _, at_fixations in biases],
         knots,
     )
     log_pixels = np.concatenate([sample.log_pixels for sample in samples])
@@ -287,17 +307,21 @@ class _Points:
         return np.append(steps, weights @ self._center_bias)
 
 
-def _checked(saliency_map: Any, center_bias: Any) -> tuple[np.ndarray, np.ndarray]:
+def _checked_map(saliency_map: Any) -> np.ndarray:
     saliency_map = check_rankable_map(saliency_map).astype(np.float64)
-    center_bias = check_log_density(center_bias, "center_bias_log_density")
     if not np.isfinite(saliency_map).all():
         raise InputError("saliency_map has values that are not finite")
-    if saliency_map.shape != center_bias.shape:
+    return saliency_map
+
+
+def _checked_center_bias(log_density: Any, size: tuple[int, ...]) -> np.ndarray:
+    center_bias = check_log_density(log_density, "center_bias_log_density")
+    if center_bias.shape != size:
         raise InputError(
-            f"saliency_map has the shape {list(saliency_map.shape)}, the center bias "
+            f"saliency_map has the shape {list(size)}, the center bias "
             f"{list(center_bias.shape)}; resize the map to the image"
         )
-    return saliency_map, center_bias
+    return center_bias
 
 
 def _blurred(saliency_map: np.ndarray, fraction: float) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Maps of other models, read from files."""
 
+import dataclasses
 from pathlib import Path
 
 import h5py
@@ -131,3 +132,23 @@ def test_saliency_maps_are_fitted_without_the_image(dataset, tmp_path):
         k for k in range(len(cross_fit.folds)) if other.fits[k] != source.fits[k]
     ]
     assert changed and all(5 in cross_fit.folds[k].train for k in changed)
+
+
+def test_a_fit_knows_nothing_of_where_people_looked_on_test_images(dataset, tmp_path):
+    for k in range(8):
+        Image.fromarray(dataset.image(k).astype(np.uint8)).convert("L").save(
+            tmp_path / f"{k:02}.png"
+        )
+    fixations = dataset.fixations
+    # All that people saw of image 5 is now its upper left corner.
+    elsewhere = dataclasses.replace(
+        fixations,
+        x=np.where(fixations.image == 5, 0.5, fixations.x),
+        y=np.where(fixations.image == 5, 0.5, fixations.y),
+    )
+    fits, folds = [], CrossFit(dataset).folds
+    for points in (fixations, elsewhere):
+        data = dataclasses.replace(dataset, fixations=points)
+        fits.append(SaliencyMapFolder(tmp_path, CrossFit(data), "theirs").fits)
+    for number, fold in enumerate(folds):
+        assert (fits[0][number] != fits[1][number]) == (5 in fold.train)

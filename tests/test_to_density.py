@@ -34,7 +34,7 @@ def made_up(truth, n_images=12, n=150, seed=0):
         maps.append(saliency_map)
         values = truth(saliency_map) + center_bias()
         values -= np.log(np.exp(values).sum())
-        samples.append(sample_map(saliency_map, center_bias(), *drawn(values, n, rng)))
+        samples.append(sample_map(saliency_map, *drawn(values, n, rng)))
     return maps, samples
 
 
@@ -57,7 +57,7 @@ def by_hand(fit, saliency_map, bias):
 def test_a_rising_relation_is_found():
     scale = 30.0
     maps, samples = made_up(lambda s: scale * s)
-    fit = fit_to_density(samples)
+    fit = fit_to_density(samples, [center_bias()] * len(samples))
     assert (np.diff(fit.log_factor) >= 0).all() and fit.n_images == 12
     assert fit.blur_fraction <= 0.005
     assert fit.center_bias_weight == pytest.approx(1, abs=0.2)
@@ -72,7 +72,7 @@ def test_a_rising_relation_is_found():
 def test_a_falling_relation_is_not():
     # What is dark cannot be said by a monotone function: the map is ignored.
     _, samples = made_up(lambda s: -30 * s)
-    fit = fit_to_density(samples)
+    fit = fit_to_density(samples, [center_bias()] * len(samples))
     assert np.ptp(fit.log_factor) < 0.5
 
 
@@ -85,13 +85,15 @@ def test_a_noisy_map_is_blurred():
         values = 40 * clean + UNIFORM
         values -= np.log(np.exp(values).sum())
         noisy = clean + rng.normal(0, clean.std(), SHAPE)
-        samples.append(sample_map(noisy, UNIFORM, *drawn(values, 200, rng)))
-    assert fit_to_density(samples).blur_fraction > 0.01
+        samples.append(sample_map(noisy, *drawn(values, 200, rng)))
+    assert fit_to_density(samples, [UNIFORM] * 12).blur_fraction > 0.01
 
 
 def test_the_fit_is_the_best_of_its_kind():
     _, samples = made_up(lambda s: 20 * np.maximum(s, 0), n_images=3, n=40)
-    best = fit_to_density(samples)
+    biases = [(k + 1) * center_bias() for k in range(3)]
+    biases = [one - np.log(np.exp(one).sum()) for one in biases]
+    best = fit_to_density(samples, biases)
     blur = to_density.BLURS.index(best.blur_fraction)
 
     def log_likelihood(parameters, anywhere=0.01):
@@ -99,11 +101,11 @@ def test_the_fit_is_the_best_of_its_kind():
         steps, weight = parameters[:-1], parameters[-1]
         f = np.concatenate([[0], np.cumsum(steps)])
         total = 0.0
-        for sample in samples:
+        for sample, bias in zip(samples, biases, strict=True):
             at = np.interp(sample.at_fixations[blur], best.knots, f)
-            at += weight * sample.center_bias_at_fixations
+            at += weight * bias.ravel()[sample.fixations]
             everywhere = np.interp(sample.at_pixels[blur], best.knots, f)
-            everywhere += weight * sample.center_bias_at_pixels
+            everywhere += weight * bias.ravel()[sample.pixels]
             pixels = np.exp(sample.log_pixels)
             assert pixels.sum() == pytest.approx(UNIFORM.size)
             mean = (np.exp(everywhere) * pixels).sum() / UNIFORM.size
@@ -121,8 +123,8 @@ def test_the_fit_is_the_best_of_its_kind():
 
 def test_maps_that_say_nothing():
     flat = np.ones(SHAPE)
-    samples = [sample_map(flat, center_bias(), [30.0, 40.0], [20.0, 21.0])] * 3
-    fit = fit_to_density(samples)
+    samples = [sample_map(flat, [30.0, 40.0], [20.0, 21.0])] * 3
+    fit = fit_to_density(samples, [center_bias()] * len(samples))
     assert len(fit.knots) == 1
     density = np.exp(fit.log_density(flat, center_bias()))
     assert density.sum() == pytest.approx(1)
@@ -133,11 +135,16 @@ def test_maps_that_say_nothing():
 
 def test_refusals():
     with pytest.raises(DataError, match="no image"):
-        fit_to_density([])
+        fit_to_density([], [])
+    sample = sample_map(np.ones((3, 4)), [1], [1])
     with pytest.raises(InputError, match="resize the map"):
-        sample_map(np.ones((3, 4)), UNIFORM, [1], [1])
+        fit_to_density([sample], [UNIFORM])
+    with pytest.raises(InputError, match="resize the map"):
+        ToDensity(0.0, (0.0,), (0.0,), 1.0, 0.0, 1).log_density(
+            np.ones((3, 4)), UNIFORM
+        )
     for broken in (np.nan, np.inf, -np.inf):
         saliency_map = np.ones(SHAPE)
         saliency_map[3, 4] = broken
         with pytest.raises(InputError):
-            sample_map(saliency_map, UNIFORM, [1], [1])
+            sample_map(saliency_map, [1], [1])

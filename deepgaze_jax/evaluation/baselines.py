@@ -7,7 +7,7 @@ the training images of the fold that it is a test image of.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.folds import Fold, make_folds
 from deepgaze_jax.gold_standard import GoldStandard, gold_standard_log_density
 from deepgaze_jax.gold_standard_fit import fit_gold_standard
+from deepgaze_jax.leave_one_out import leave_one_out_center_biases
 
 __all__ = [
     "BASELINES",
@@ -73,6 +74,25 @@ class CrossFit:
         """Returns the center bias for an image at its size, log density."""
         log_density = self.center_biases[self.fold_of[index]].log_density
         return resample_log_density(log_density, *self.dataset.image_sizes[index])
+
+    def training_center_biases(
+        self, number: int, images: Sequence[int]
+    ) -> Iterator[np.ndarray]:
+        """Yields center biases for training images of a fold, at their sizes.
+
+        Each is made from the fold's other training images: what is fitted with them
+        has seen no test image, and no image has been part of its own.
+
+        Args:
+            number: of the fold.
+            images: some of its training images.
+        """
+        sizes, train = self.dataset.image_sizes, np.sort(self.folds[number].train)
+        log_densities = leave_one_out_center_biases(
+            self.dataset.fixations, sizes, self.center_biases[number], train
+        )
+        for index, position in zip(images, np.searchsorted(train, images), strict=True):
+            yield resample_log_density(log_densities[position], *sizes[index])
 
     @functools.cached_property
     def center_biases(self) -> tuple[CenterBias, ...]:

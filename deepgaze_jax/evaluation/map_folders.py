@@ -227,15 +227,14 @@ class SaliencyMapFolder:
         for index in sorted(int(index) for part in chosen for index in part):
             self._cross_fit.tell(len(samples), total, f"fitting {self.name}")
             points = fixations.of_images(index)
-            center_bias = self._cross_fit.center_bias(index)
-            samples[index] = sample_map(
-                self._map(index), center_bias, points.x, points.y
-            )
+            samples[index] = sample_map(self._map(index), points.x, points.y)
         self._cross_fit.tell(total, total, f"fitting {self.name}")
-        return tuple(
-            fit_to_density([samples[i] for i in fold.train if i in samples])
-            for fold in folds
-        )
+        fits = []
+        for number, fold in enumerate(folds):
+            used = [i for i in fold.train if i in samples]
+            biases = self._cross_fit.training_center_biases(number, used)
+            fits.append(fit_to_density([samples[i] for i in used], biases))
+        return tuple(fits)
 
 
 def _some(indices: np.ndarray, wanted: int) -> np.ndarray:
