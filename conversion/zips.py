@@ -53,18 +53,21 @@ class Members:
 
 
 @contextlib.contextmanager
-def open_zip(path: Path, max_bytes: int) -> Iterator[Members]:
+def open_zip(
+    path: Path, max_bytes: int, max_members: int = MAX_MEMBERS
+) -> Iterator[Members]:
     """Yield the members of a zip archive after a check of all that it states.
 
     Args:
         path: the archive.
         max_bytes: limit for all members together, uncompressed.
+        max_members: limit for their number.
 
     Raises:
         WeightsError: damaged or cut off; too many or too large members, or ones that
             overlap; encrypted, linked or badly named ones.
     """
-    _require_few(path)
+    _require_few(path, max_members)
     with contextlib.ExitStack() as stack:
         with _one_line(path):
             archive = stack.enter_context(zipfile.ZipFile(path))
@@ -87,17 +90,17 @@ def _one_line(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_few(path: Path) -> None:
+def _require_few(path: Path, max_members: int) -> None:
     """Refuse an index that would take much more memory than the file."""
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
         for n, _ in enumerate(_ENTRY.finditer(data), start=1):
-            if n > MAX_MEMBERS:
+            if n > max_members:
                 raise WeightsError(
-                    f"{path}: has more than {MAX_MEMBERS:,} members; no file of "
-                    "weights needs so many"
+                    f"{path}: has more than {max_members:,} members; no file of "
+                    "its kind needs so many"
                 )
 
 

@@ -15,13 +15,16 @@ from scipy.special import logsumexp
 
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
+from deepgaze_jax.gaussian_blur import gaussian_matrix
 
 __all__ = [
     "CENTER_BIAS_SHAPE",
     "CenterBias",
+    "center_bias_cells",
     "check_center_bias",
     "fit_center_bias",
     "fit_center_biases",
+    "image_indices",
     "resample_log_density",
     "uniform_log_density",
 ]
@@ -124,7 +127,7 @@ def fit_center_biases(
         2
     """
     sizes = np.asarray(image_sizes)
-    sets = [_image_indices(images, len(sizes)) for images in image_sets]
+    sets = [image_indices(images, len(sizes)) for images in image_sets]
     used = np.unique(np.concatenate([*sets, np.zeros(0, np.int64)]))
     cells = _Cells(fixations.of_images(used), sizes)
     return tuple(_fit(cells, images) for images in sets)
@@ -225,12 +228,30 @@ def check_center_bias(array: Any, height: int, width: int) -> np.ndarray:
     return array.astype(np.float32)
 
 
+def center_bias_cells(
+    fixations: Fixations, image_sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns row and column of each fixation on the grid of center biases.
+
+    Raises:
+        DataError: fixations out of frame.
+    """
+    fixations.check_frame(image_sizes)
+    height, width = image_sizes[fixations.image].T
+    rows, columns = CENTER_BIAS_SHAPE
+    # min: just below the far edge the product may round up to the next cell.
+    row = np.minimum((fixations.y / height * rows).astype(np.int64), rows - 1)
+    column = np.minimum((fixations.x / width * columns).astype(np.int64), columns - 1)
+    return row, column
+
+
 def _nearest(n_in: int, n_out: int) -> np.ndarray:
     """Returns floor((i + 0.5) * n_in / n_out), in whole numbers."""
     return (2 * np.arange(n_out) + 1) * n_in // (2 * n_out)
 
 
-def _image_indices(images: Any, n_images: int) -> np.ndarray:
+def image_indices(images: Any, n_images: int) -> np.ndarray:
+    """Returns image indices in rising order, if they exist and none repeats."""
     indices = np.asarray(images)
     if indices.size == 0:
         indices = indices.astype(np.int64)
@@ -257,20 +278,8 @@ class _Cells:
     """
 
     def __init__(self, fixations: Fixations, image_sizes: np.ndarray) -> None:
-        height, width = image_sizes[fixations.image].T
-        x, y = fixations.x / width, fixations.y / height
-        outside = ~((x >= 0) & (x < 1) & (y >= 0) & (y < 1))
-        if outside.any():
-            row = int(outside.argmax())
-            raise DataError(
-                f"{int(outside.sum())} of {len(fixations)} fixations are outside "
-                f"their image, first on image {fixations.image[row]} at "
-                f"x {fixations.x[row]}, y {fixations.y[row]}; run Fixations.validate"
-            )
         rows, columns = CENTER_BIAS_SHAPE
-        # min: just below the far edge the product may round up to the next cell.
-        row = np.minimum((y * rows).astype(np.int64), rows - 1)
-        column = np.minimum((x * columns).astype(np.int64), columns - 1)
+        row, column = center_bias_cells(fixations, image_sizes)
         key = (fixations.image.astype(np.int64) * rows + row) * columns + column
         key, count = np.unique(key, return_counts=True)
         self.image, self.cell = np.divmod(key, rows * columns)
@@ -386,20 +395,6 @@ def _blur_matrices(bandwidth_fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns A and B such that A @ counts @ B is the blurred grid."""
     rows, columns = CENTER_BIAS_SHAPE
     return (
-        _reflecting_blur(rows, bandwidth_fraction * rows),
-        _reflecting_blur(columns, bandwidth_fraction * columns).T,
+        gaussian_matrix(rows, bandwidth_fraction * rows),
+        gaussian_matrix(columns, bandwidth_fraction * columns),
     )
-
-
-def _reflecting_blur(n: int, sigma: float) -> np.ndarray:
-    """Returns the [n, n] matrix of a Gaussian cut at 4 sigma, mirrored at the edges."""
-    radius = int(4 * sigma + 0.5)
-    offset = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offset / sigma) ** 2)
-    kernel /= kernel.sum()
-    # Mirrored with the edge cell repeated: ... 1 0 | 0 1 ... n-1 | n-1 ...
-    source = (np.arange(n)[:, None] + offset) % (2 * n)
-    source = np.minimum(source, 2 * n - 1 - source)
-    matrix = np.zeros((n, n))
-    np.add.at(matrix, (np.arange(n)[:, None], source), kernel)
-    return matrix

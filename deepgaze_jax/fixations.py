@@ -185,12 +185,7 @@ class Fixations:
             >>> problem.count, problem.first_row, problem.what
             (1, 1, 'are outside the image')
         """
-        sizes = np.asarray(image_sizes)
-        if sizes.ndim != 2 or sizes.shape[1] != 2:
-            raise InputError(
-                f"image_sizes has the shape {list(sizes.shape)}; "
-                "expected [n_images, 2] with height and width"
-            )
+        sizes = _checked_sizes(image_sizes)
         found: list[FixationProblem] = []
 
         def report(wrong: np.ndarray, what: str, advice: str) -> None:
@@ -245,6 +240,37 @@ class Fixations:
             "sort the rows, or number each scanpath once",
         )
         return tuple(found)
+
+    def check_frame(self, image_sizes: Any) -> None:
+        """Returns nothing if every fixation lies in its image; all that scores need.
+
+        Args:
+            image_sizes: [n_images, 2], height and width in pixels.
+
+        Raises:
+            DataError: a fixation out of the frame (NaN included), or on an image that
+                does not exist.
+            InputError: image_sizes has another shape.
+
+        Example:
+            >>> Fixations([0], [0], [0], [5], [5]).check_frame([[60, 80]])
+        """
+        sizes = _checked_sizes(image_sizes)
+        image, x, y = self.image, self.x, self.y
+        if len(self) and not (0 <= image.min() and image.max() < len(sizes)):
+            raise DataError(
+                f"fixations are on images {image.min()} to {image.max()}; expected 0 "
+                f"to {len(sizes) - 1}; run Fixations.validate"
+            )
+        height, width = sizes[image].T
+        outside = ~((x >= 0) & (x < width) & (y >= 0) & (y < height))
+        if outside.any():
+            row = int(outside.argmax())
+            raise DataError(
+                f"{int(outside.sum())} of {len(self)} fixations are outside their "
+                f"image, first on image {image[row]} at x {x[row]}, y {y[row]}; run "
+                "Fixations.validate"
+            )
 
     def validate(self, image_sizes: Any) -> None:
         """Returns nothing if the fixations are sound, else raises with all defects.
@@ -318,6 +344,16 @@ class Fixations:
         step_back = self.fixation_index[later] <= self.fixation_index[earlier]
         wrong[later[same_scanpath & step_back]] = True
         return wrong
+
+
+def _checked_sizes(image_sizes: Any) -> np.ndarray:
+    sizes = np.asarray(image_sizes)
+    if sizes.ndim != 2 or sizes.shape[1] != 2:
+        raise InputError(
+            f"image_sizes has the shape {list(sizes.shape)}; "
+            "expected [n_images, 2] with height and width"
+        )
+    return sizes
 
 
 def _whole_numbers(name: str, values: Any) -> np.ndarray:

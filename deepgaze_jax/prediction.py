@@ -58,7 +58,7 @@ def load_pretrained(
     return Predictor(
         # Not the whole path: results that name it may be published.
         name=path.stem if path.stem in MODELS else Path(name_or_path).name,
-        model=model_of_card(card, params["readout"], path),
+        model=model_of_card(card, params, path),
         params=params,
         center_biases=center_biases,
         card=card,

@@ -299,13 +299,15 @@ class Predictor:
                 small for the network.
         """
         scale = self.image_scale(pixels_per_dva)
-        height, width = scaled_size(*image_size, scale)
-        if height * width > MAX_PIXELS:
+        seen = [float(size) * scale for size in image_size]
+        # Of the product, which may be infinite, before anything is rounded to it.
+        if seen[0] * seen[1] > MAX_PIXELS:
             raise InputError(
                 f"a picture of {image_size[0]}x{image_size[1]} pixels would be seen at "
-                f"{height}x{width} (scale {scale:g}); shrink it, or check "
+                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); shrink it, or check "
                 "pixels_per_dva"
             )
+        height, width = scaled_size(*image_size, scale)
         try:
             self.model.feature_grid(height, width)
         except InputError as error:

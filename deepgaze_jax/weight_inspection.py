@@ -12,6 +12,7 @@ from deepgaze_jax.conversion.key_maps import Mapped, map_names
 from deepgaze_jax.conversion.releases import release_of
 from deepgaze_jax.conversion.slow_network import fixed_picture
 from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.feature_networks import NETWORKS
 from deepgaze_jax.model_files import read_card
 from deepgaze_jax.vgg import vgg19_features
 from deepgaze_jax.weight_conversion import (
@@ -89,8 +90,11 @@ def _model_card(file: WeightFile) -> dict[str, Any]:
     """Return what the card of a model says of the features that it needs."""
     card = read_card(file.path) if file.container == "safetensors" else {}
     network, family = (str(card.get(key, ""))[:20] for key in ("network", "family"))
+    what = "a model without its features; it needs those of this family"
+    if network in NETWORKS and not NETWORKS[network].has_weights:
+        what = "a model whose features need no weights"
     return {
-        "what": "a model without its features; it needs those of this family",
+        "what": what,
         "network": ascii(network)[1:-1],
         "family": _with_name(ascii(family)[1:-1]),
         "missing": "",

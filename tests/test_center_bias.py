@@ -173,16 +173,6 @@ def test_too_little_or_wrong_images():
         fit_center_bias(fixations, sizes, np.ones(7, bool))
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 75])
-@pytest.mark.parametrize("sigma", [0.2, 1.6, 9.0, 40.0])
-def test_blur_matrix_against_scipy(n, sigma):
-    values = np.random.default_rng(0).random(n)
-    expected = gaussian_filter(values, sigma, mode="reflect", truncate=4)
-    np.testing.assert_allclose(
-        module._reflecting_blur(n, sigma) @ values, expected, rtol=1e-12
-    )
-
-
 # The figures below are of the whole data set, each image predicted from the others.
 
 

@@ -52,7 +52,7 @@ def test_images_table_sets_order_size_and_scale(data, monkeypatch):
         "b.png,10,20,24,x\n\n a.png ,8,6,30.5,y\n",
         encoding="utf-8",
     )
-    monkeypatch.setattr(folder_module, "_size_of_picture", None)  # must not be needed
+    monkeypatch.setattr(folder_module, "picture_size", None)  # must not be needed
     dataset = read_folder(data)
     assert dataset.image_names == ("b.png", "a.png")
     assert dataset.image_sizes.tolist() == [[20, 10], [6, 8]]

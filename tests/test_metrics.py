@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import logsumexp
 
-from deepgaze_jax import metrics
+from deepgaze_jax import summaries
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.metrics import bootstrap_interval, information_gain, log_likelihood
 
@@ -119,7 +119,7 @@ def test_bootstrap_against_a_loop(monkeypatch):
             sum(weights[i] * values[i] for i in drawn) / sum(weights[i] for i in drawn)
         )
     for at_once in (2**21, 1000, 1):
-        monkeypatch.setattr(metrics, "_VALUES_AT_ONCE", at_once)
+        monkeypatch.setattr(summaries, "_VALUES_AT_ONCE", at_once)
         interval = bootstrap_interval(values, 0.9, 300, 9)
         np.testing.assert_allclose(interval, np.quantile(plain, [0.05, 0.95]))
         interval = bootstrap_interval(values, 0.9, 300, 9, weights)

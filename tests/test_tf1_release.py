@@ -193,6 +193,8 @@ def test_icf_release(tmp_path, shared_data):
     assert 0.8545 <= alpha.min() and alpha.max() <= 0.8905
     found = inspect_weights(path)
     assert found["what"].startswith("readouts of icf")
+    found = inspect_weights(result)
+    assert found["what"] == "a model whose features need no weights"
     # One of the parts alone: the line says which is missing.
     alone = tmp_path / "ICF.ckpt.index"
     alone.write_bytes((shared_data / "tf1" / "ICF.ckpt.index").read_bytes())

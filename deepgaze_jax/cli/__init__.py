@@ -38,7 +38,11 @@ class _Verb:
 _VERBS = {
     "predict": _Verb("predict", "predict", "where people look in pictures"),
     "demo": _Verb("predict", "demo", "predict on a sample photograph"),
-    "evaluate": _Verb("evaluate", "evaluate", "score a model on fixations"),
+    "evaluate": _Verb("evaluate", "evaluate", "score models on fixations"),
+    "benchmark-file": _Verb(
+        "benchmark_file", "benchmark_file", "the file that saliency benchmarks take"
+    ),
+    "figures": _Verb("figures", "figures", "figures of a paper from tables of scores"),
     "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
@@ -47,6 +51,9 @@ _VERBS = {
     "weights inspect": _Verb("weights", "inspect", "what a weight file is"),
     "weights verify": _Verb("weights", "verify", "compare two weight files"),
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
+    "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
+    "data info": _Verb("data", "info", "what a data set holds"),
+    "data validate": _Verb("data", "validate", "check a data set"),
     "doctor": _Verb("doctor", "doctor", "versions, devices, caches, what is there"),
 }
 

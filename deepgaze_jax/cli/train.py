@@ -12,6 +12,7 @@ from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import InputError
 
 __all__ = ["ProgressBars", "export", "train"]
@@ -19,7 +20,7 @@ __all__ = ["ProgressBars", "export", "train"]
 
 def train(
     *,
-    data: Path,
+    data: Annotated[str, tyro.conf.arg(metavar="DATA")],
     output: Annotated[Path, output_option("RUN")],
     config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
     resume: bool = False,
@@ -28,7 +29,7 @@ def train(
     """Train the readouts of all folds on the fixations of a data set.
 
     Args:
-        data: Folder with images/ and fixations.csv.
+        data: Name, or folder with images/ and fixations.csv.
         output: Folder of the run: checkpoints, log, and at the end
             the model.
         config: How to train.
@@ -40,7 +41,7 @@ def train(
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
     with ProgressBars() as bars:
         training.train(
-            read_folder(data),
+            read_folder(resolve_dataset(data)),
             config,
             output,
             resume=resume,

@@ -5,28 +5,21 @@ duration_ms; `images.csv` has image and perhaps width and height, pixels_per_dva
 columns are ignored. Tables are UTF-8 with commas and decimal points.
 """
 
-import os
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from deepgaze_jax.datasets.pictures import picture_names, picture_size
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
-from deepgaze_jax.images import load_image, picture_formats
+from deepgaze_jax.images import load_image
 
-__all__ = ["FixationDataset", "read_folder"]
+__all__ = ["FixationDataset", "read_folder", "read_images_table"]
 
 _FIXATION_COLUMNS = ("image", "subject", "fixation_index", "x", "y")
-_PICTURE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
-)
-_EXIF_ORIENTATION = 0x0112
-_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +70,7 @@ class FixationDataset:
             DataError: a file is unreadable or has another size.
         """
         for index in range(len(self)):
-            self._check_size(index, *_size_of_picture(self.image_path(index)))
+            self._check_size(index, *picture_size(self.image_path(index)))
 
     def _check_size(self, index: int, height: int, width: int) -> None:
         stated_height, stated_width = self.image_sizes[index]
@@ -89,7 +82,9 @@ class FixationDataset:
             )
 
 
-def read_folder(path: str | Path) -> FixationDataset:
+def read_folder(
+    path: str | Path, *, allow_missing_images: bool = False
+) -> FixationDataset:
     """Returns the data set in a folder, checked as a whole.
 
     The order of the images is that of `images.csv`; without it, file names sorted
@@ -98,6 +93,8 @@ def read_folder(path: str | Path) -> FixationDataset:
 
     Args:
         path: folder with `images/`, `fixations.csv` and perhaps `images.csv`.
+        allow_missing_images: accept images that `images.csv` lists with their sizes
+            but that are not in `images/`; reading one of them is an error then.
 
     Raises:
         DataError: one line that names the file, the line in it where that makes sense,
@@ -123,11 +120,11 @@ def read_folder(path: str | Path) -> FixationDataset:
             )
     table = root / "images.csv"
     if table.is_file():
-        names, sizes, pixels_per_dva = _read_images_table(table)
+        names, sizes, pixels_per_dva = read_images_table(table, allow_missing_images)
     else:
         names, sizes, pixels_per_dva = _list_pictures(root / "images"), None, None
     if sizes is None:
-        sizes = np.array([_size_of_picture(root / "images" / name) for name in names])
+        sizes = np.array([picture_size(root / "images" / name) for name in names])
     source = table.name if table.is_file() else "images/"
     fixations, subjects = _read_fixations(root / "fixations.csv", names, sizes, source)
     return FixationDataset(
@@ -149,10 +146,18 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 # --- images ---------------------------------------------------------------------------
 
 
-def _read_images_table(
-    path: Path,
+def read_images_table(
+    path: Path, allow_missing_images: bool
 ) -> tuple[tuple[str, ...], np.ndarray | None, np.ndarray | None]:
-    """Returns names, sizes (or None) and pixels_per_dva (or None) of images.csv."""
+    """Returns names, sizes (or None) and pixels_per_dva (or None) of images.csv.
+
+    Args:
+        path: the table; pictures are in `images/` beside it.
+        allow_missing_images: accept images that are not there, if their sizes are.
+
+    Raises:
+        DataError: see `read_folder`.
+    """
     line_of: dict[str, int] = {}
     pieces: dict[str, list[np.ndarray]] = {}
     for lines, columns in read_table(path, ("image",)):
@@ -178,7 +183,8 @@ def _read_images_table(
         raise DataError(f"{path}: has no images below its header; add one row for each")
     if ("width" in pieces) != ("height" in pieces):
         raise DataError(f"{path}: has only one of width and height; add the other")
-    _check_files_exist(path, line_of)
+    if not (allow_missing_images and "width" in pieces):
+        _check_files_exist(path, line_of)
     joined = {column: np.concatenate(parts) for column, parts in pieces.items()}
     sizes = None
     if "width" in joined:
@@ -206,7 +212,7 @@ def _check_files_exist(table: Path, line_of: dict[str, int]) -> None:
     if not missing:
         return
     first = missing[0]
-    there = {name.lower(): name for name in _picture_names(images)}
+    there = {name.lower(): name for name in picture_names(images)}
     found = there.get(first.lower().removeprefix("images/"))
     hint = f"there is {found!r}: write that" if found else "add it or remove the row"
     raise DataError(
@@ -215,43 +221,11 @@ def _check_files_exist(table: Path, line_of: dict[str, int]) -> None:
     )
 
 
-def _picture_names(images: Path) -> list[str]:
-    """Returns the names of picture files below a folder, sorted bytewise."""
-    names = []
-    for folder, subfolders, files in os.walk(images):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for file in files:
-            if Path(file).suffix.lower() in _PICTURE_SUFFIXES and file[0] != ".":
-                names.append(Path(folder, file).relative_to(images).as_posix())
-    return sorted(names, key=os.fsencode)
-
-
 def _list_pictures(images: Path) -> tuple[str, ...]:
-    names = tuple(_picture_names(images))
+    names = tuple(picture_names(images))
     if not names:
         raise DataError(f"{images}: holds no pictures; put them there")
     return names
-
-
-def _size_of_picture(path: Path) -> tuple[int, int]:
-    """Returns height and width of the upright picture without decoding it."""
-    try:
-        with warnings.catch_warnings():
-            # Odd metadata and large pictures: reading the header is safe, and loading
-            # has limits of its own.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=picture_formats()) as picture:
-                width, height = picture.size
-                orientation = None
-                # Pillow would decode a PNG in search of EXIF behind the pixels.
-                if picture.format != "PNG" or "exif" in picture.info:
-                    orientation = picture.getexif().get(_EXIF_ORIENTATION)
-    except Exception as error:  # Each plugin of Pillow has its own for damaged files.
-        raise DataError(
-            f"{path}: is not a readable picture ({type(error).__name__}); restore it, "
-            "or remove it with its fixations"
-        ) from error
-    return (width, height) if orientation in _ON_ITS_SIDE else (height, width)
 
 
 # --- fixations ------------------------------------------------------------------------

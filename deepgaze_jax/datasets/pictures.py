@@ -1,0 +1,71 @@
+"""Picture files of data sets: which there are and how large they are, not decoded."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from deepgaze_jax.errors import DataError
+from deepgaze_jax.images import picture_formats
+
+__all__ = ["is_picture", "picture_names", "picture_size"]
+
+_PICTURE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()
+)
+_EXIF_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
+
+
+def is_picture(name: str) -> bool:
+    """Returns whether a file's name is that of a picture; hidden ones are not.
+
+    Example:
+        >>> is_picture("a/b.JPG"), is_picture("a/._b.jpg"), is_picture("b.mat")
+        (True, False, False)
+    """
+    file = name.rpartition("/")[2]
+    return Path(file).suffix.lower() in _PICTURE_SUFFIXES and file[0] != "."
+
+
+def picture_names(images: Path) -> list[str]:
+    """Returns the names of picture files below a folder, sorted bytewise."""
+    names = []
+    for folder, subfolders, files in os.walk(images):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for file in files:
+            if is_picture(file):
+                names.append(Path(folder, file).relative_to(images).as_posix())
+    return sorted(names, key=os.fsencode)
+
+
+def picture_size(source: Path | bytes, name: str = "") -> tuple[int, int]:
+    """Returns height and width of the upright picture without decoding it.
+
+    Args:
+        source: a file, or the bytes of one.
+        name: how errors call it; the file if left out.
+
+    Raises:
+        DataError: it is not a readable picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Odd metadata and large pictures: reading the header is safe, and loading
+            # has limits of its own.
+            warnings.simplefilter("ignore")
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=picture_formats()) as picture:
+                width, height = picture.size
+                orientation = None
+                # Pillow would decode a PNG in search of EXIF behind the pixels.
+                if picture.format != "PNG" or "exif" in picture.info:
+                    orientation = picture.getexif().get(_EXIF_ORIENTATION)
+    except Exception as error:  # Each plugin of Pillow has its own for damaged files.
+        raise DataError(
+            f"{name or source}: is not a readable picture ({type(error).__name__}); "
+            "restore it, or remove it with its fixations"
+        ) from error
+    return (width, height) if orientation in _ON_ITS_SIDE else (height, width)

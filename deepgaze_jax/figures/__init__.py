@@ -1,0 +1,1 @@
+"""Figures for papers from tables of scores; each loads matplotlib when it is drawn."""
