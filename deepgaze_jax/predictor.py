@@ -119,9 +119,9 @@ class Predictor:
             pixel; log-sum-exp 0.
 
         Raises:
-            InputError: not a picture, a center bias that does not fit it, or
-                pixels_per_dva without a meaning for this model.
-            ConfigError: no such fold or center bias.
+            InputError: not a picture, or a center bias that does not fit it.
+            ConfigError: no such fold or center bias, or pixels_per_dva without a
+                meaning for this model.
             WeightsError: the feature weights are missing or of another family.
 
         Reference:
@@ -173,7 +173,7 @@ class Predictor:
             float32 [h, w, channels], for `log_density_of_features`.
 
         Raises:
-            InputError: pixels_per_dva without a meaning for this model.
+            ConfigError: pixels_per_dva without a meaning for this model.
             WeightsError: the feature weights are missing or of another family.
         """
         height, width = self.model_size(picture.shape[:2], pixels_per_dva)
@@ -204,9 +204,10 @@ class Predictor:
             float32 [H, W], log-sum-exp 0.
 
         Raises:
-            InputError: features of another grid than the picture's, a center bias that
-                does not fit, or pixels_per_dva without a meaning for this model.
-            ConfigError: no such fold or center bias.
+            InputError: features of another grid than the picture's, or a center bias
+                that does not fit.
+            ConfigError: no such fold or center bias, or pixels_per_dva without a
+                meaning for this model.
         """
         size = self.model_size(image_size, pixels_per_dva)
         expected = (*self.model.feature_grid(*size), self.model.channels)
@@ -264,7 +265,7 @@ class Predictor:
             pixels_per_dva: of the picture; by default that of the card.
 
         Raises:
-            InputError: not a positive number, or the card does not say which value
+            ConfigError: not a positive number, or the card does not say which value
                 the model was trained at.
         """
         scale = float(self.card["input_scale"])
@@ -272,14 +273,14 @@ class Predictor:
             return scale
         known = self.card.get("pixels_per_dva")
         if known is None:
-            raise InputError(
+            raise ConfigError(
                 f"the card of {self.name} does not say how many pixels per degree of "
                 "visual angle it was trained at, so pixels_per_dva cannot be used; "
                 "leave it out"
             )
         number = isinstance(pixels_per_dva, numbers.Real)
         if not (number and np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
-            raise InputError(
+            raise ConfigError(
                 f"pixels_per_dva is {pixels_per_dva!r}; expected a positive number "
                 f"({known:g} is what {self.name} was trained at)"
             )
@@ -295,8 +296,8 @@ class Predictor:
             pixels_per_dva: of the picture; by default that of the card.
 
         Raises:
-            InputError: see `image_scale`; or an image too large to be computed, or too
-                small for the network.
+            ConfigError: see `image_scale`.
+            InputError: an image too large to be computed, or too small for the network.
         """
         scale = self.image_scale(pixels_per_dva)
         seen = [float(size) * scale for size in image_size]

@@ -401,15 +401,15 @@ def test_one_model_and_parquet(folder, model, capsys):
 def test_wrong_use_of_the_command(folder, dataset, model, capsys):
     write_maps(dataset)
     argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model"]
-    for words, message in (
-        (["maps", "maps"], "two models are called 'maps'"),
-        (["maps", "--baseline", "own"], "no center bias of its own"),
-        (["maps", "--baseline", "joint"], "no baseline of an information gain"),
-        (["nothing"], "no such model"),
-        (["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
-        ([model, "--metrics", "emd"], "no metric 'emd'"),
+    for code, words, message in (
+        (1, ["maps", "maps"], "two models are called 'maps'"),
+        (1, ["maps", "--baseline", "own"], "no center bias of its own"),
+        (2, ["maps", "--baseline", "joint"], "no baseline of an information gain"),
+        (2, ["nothing"], "no such model"),
+        (1, ["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
+        (1, [model, "--metrics", "emd"], "no metric 'emd'"),
     ):
-        assert main([*argv, *words]) == 1
+        assert main([*argv, *words]) == code
         assert message in capsys.readouterr().err
     tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)
     assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", model]) == 0

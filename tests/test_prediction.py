@@ -238,7 +238,7 @@ def test_options_that_make_no_sense(predictor):
         refused(ConfigError, predictor.predict, image, fold=fold, words=["0 to 1"])
     for value in (0, -1, float("nan"), float("inf"), "30", [24.0]):
         refused(
-            InputError,
+            ConfigError,
             predictor.predict,
             image,
             pixels_per_dva=value,
@@ -260,7 +260,7 @@ def test_a_model_is_shown_in_one_line(predictor):
 def test_what_is_no_name_of_a_model():
     for value in (None, 3):
         words = [type(value).__name__, "available models"]
-        refused(WeightsError, load_pretrained, value, words=words)
+        refused(ConfigError, load_pretrained, value, words=words)
 
 
 def test_scale_that_the_card_does_not_know(small_folds, tmp_path):
@@ -270,7 +270,7 @@ def test_scale_that_the_card_does_not_know(small_folds, tmp_path):
     predictor = load_pretrained(path)
     image = oracles.random_image(0, 8, 8)
     assert predictor.predict(image).shape == (8, 8)
-    refused(InputError, predictor.predict, image, pixels_per_dva=24, words=["card of"])
+    refused(ConfigError, predictor.predict, image, pixels_per_dva=24, words=["card of"])
 
 
 def test_features_of_another_size(predictor):

@@ -84,7 +84,7 @@ def open_sources(
 
     Raises:
         InputError: two models with one name, or a folder without maps.
-        WeightsError: no such model.
+        ConfigError: no such model.
         DataError: a folder has no map for an image.
     """
     sources: list[Source] = []
