@@ -121,7 +121,8 @@ def _of_run(run: Path) -> Path:
     if (run / "config.json").is_file():
         problem = (
             "training has not finished; go on with "
-            f"`deepgaze train --data ... -o {run} --resume`"
+            f"`deepgaze train --data ... -o {run} --resume` and the options that it "
+            "was started with"
         )
     else:
         problem = (

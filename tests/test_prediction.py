@@ -313,7 +313,7 @@ def test_run_folder(model_file, tmp_path):
     run.mkdir()
     refused(WeightsError, load_pretrained, run, words=["without model.safetensors"])
     (run / "config.json").write_text("{}")
-    refused(WeightsError, load_pretrained, run, words=["not finished", "--resume"])
+    refused(WeightsError, load_pretrained, run, words=["not finished", "--resume` and"])
     (run / "model.safetensors").write_bytes(model_file.read_bytes())
     assert load_pretrained(str(run)).name == run.name
 
