@@ -443,7 +443,14 @@ def test_interrupted(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("deepgaze_jax.cli.predict.load_pretrained", interrupted)
-    assert run(capsys, "predict", "a.png", "-o", "out") == (130, "", "")
+    argv = ["predict", "a.png", "-o", "out"]
+    assert run(capsys, *argv) == (130, "", "deepgaze: interrupted\n")
+    folder = write_folder(Path("data"))
+    monkeypatch.setattr("deepgaze_jax.training.train", interrupted)
+    code, out, err = run(capsys, "train", "--data", folder, "-o", "run")
+    assert (code, out) == (130, "")
+    hint = "go on with the same command and --resume"
+    assert err == f"deepgaze: interrupted; {hint}\n"
 
 
 def in_a_process(*argv, **environment):

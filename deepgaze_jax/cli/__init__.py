@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DeepGazeError, OSError) as error:
         complain(error)
         return _FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        complain("; ".join(("interrupted", *map(str, interrupt.args))))
         return _INTERRUPTED
     except SystemExit as leaving:  # tyro, after --help or a wrong option
         return leaving.code if isinstance(leaving.code, int) else 0
