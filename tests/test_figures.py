@@ -327,7 +327,7 @@ def test_wrong_use_of_the_command(evaluated, capsys):
         (["--n-images", "0"], 2, "expected at least 1"),
         (["--data", "none"], 1, "is neither a folder nor the name"),
         (["--data", "data", "--model", "x"], 1, "no model 'x'"),
-        (["--data", "data"], 1, "maps"),  # Is there, but `ours` is not a name.
+        (["--data", "data"], 2, "maps"),  # Is there, but `ours` is not a name.
     ):
         assert main([*argv, *words]) == code
         if "--data" not in words or words[1] != "data" or len(words) > 2:
