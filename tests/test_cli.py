@@ -287,7 +287,7 @@ def test_evaluate(capsys, model):
     code, _, err = run(
         capsys, "evaluate", "--data", "no", "--model", model, "-o", "t.csv"
     )
-    assert code == 1 and "no: no such folder" in err and err.count("\n") == 1
+    assert code == 1 and "no: is neither a folder nor" in err and err.count("\n") == 1
 
 
 def test_weights(capsys, small_cache):
