@@ -360,6 +360,12 @@ def test_any_set_of_models(folder, dataset, model, capsys, monkeypatch):
     again = json.loads(Path("out/t.json").read_text())
     assert again["models"]["maps"] == summary["models"]["maps"]
 
+    # A table that the JSON beside it is not about counts for nothing.
+    table = Path("out/t.csv")
+    table.write_text(table.read_text().replace("grey,", "gray,"))
+    with pytest.raises(AssertionError, match="is scored again"):
+        main(argv)
+
 
 def test_one_model_and_parquet(folder, model, capsys):
     pytest.importorskip("pyarrow")
@@ -390,9 +396,16 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         (["nothing"], "no such model"),
         (["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
         ([model, "--metrics", "emd"], "no metric 'emd'"),
+        (["people=joint"], "baselines keep their names"),
+        (["joint=maps"], "baselines keep their names"),
     ):
         assert main([*argv, *words]) == 1
         assert message in capsys.readouterr().err
+    # The JSON's name is not typed: what is there already may be anything.
+    Path("t.json").write_text('{"mine": 1}')
+    assert main([*argv, "maps"]) == 1
+    assert "t.json: is no JSON of an evaluation" in capsys.readouterr().err
+    Path("t.json").unlink()
     Path("densities/02_log_density.npy").unlink()
     assert main([*argv, "densities"]) == 1
     assert "1 of 7 images have no .npy file, first 02.png" in capsys.readouterr().err
