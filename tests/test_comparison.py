@@ -378,6 +378,12 @@ def test_any_set_of_models(folder, dataset, model, capsys, monkeypatch):
     again = json.loads(Path("out/t.json").read_text())
     assert again["models"]["maps"] == summary["models"]["maps"]
 
+    # A table that the JSON beside it is not about counts for nothing.
+    table = Path("out/t.csv")
+    table.write_text(table.read_text().replace("grey,", "gray,"))
+    with pytest.raises(AssertionError, match="is scored again"):
+        main(argv)
+
 
 def test_one_model_and_parquet(folder, model, capsys):
     pytest.importorskip("pyarrow")
@@ -408,9 +414,16 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         (2, ["nothing"], "no such model"),
         (1, ["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
         (1, [model, "--metrics", "emd"], "no metric 'emd'"),
+        (1, ["people=joint"], "baselines keep their names"),
+        (1, ["joint=maps"], "baselines keep their names"),
     ):
         assert main([*argv, *words]) == code
         assert message in capsys.readouterr().err
+    # The JSON's name is not typed: what is there already may be anything.
+    Path("t.json").write_text('{"mine": 1}')
+    assert main([*argv, "maps"]) == 1
+    assert "t.json: is no JSON of an evaluation" in capsys.readouterr().err
+    Path("t.json").unlink()
     tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)
     assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", model]) == 0
     Path("t.csv").unlink()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.errors import DataError
+from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.figures.charts import (
     Bar,
     draw_bars,
@@ -224,6 +224,13 @@ def test_files_can_be_printed(some, tmp_path):
     ]
 
 
+def test_texts_that_cannot_be_printed(tmp_path):
+    save_figure(draw_bars([Bar("$a_$ \\größer", 0.5)], True), tmp_path, "a")
+    with pytest.raises(InputError, match=r"choose other names for print"):
+        save_figure(draw_bars([Bar("\u65e5", 0.5)], True), tmp_path, "b")
+    assert not list(tmp_path.glob("*b.*"))
+
+
 def test_the_style_is_not_left_behind():
     before = dict(matplotlib.rcParams)
     with style():
@@ -309,6 +316,13 @@ def test_all_figures(evaluated, monkeypatch, capsys):
     monkeypatch.setattr(
         "deepgaze_jax.evaluation.baselines.fit_gold_standard", fitted_again
     )
+    baselines = []
+
+    def kept(examples, labels):
+        baselines.extend(example.baseline for example in examples)
+        return draw_gains(examples, labels)
+
+    monkeypatch.setattr("deepgaze_jax.cli.figures.draw_gains", kept)
     argv = ["figures", "t.csv", "-o", "out", "--data", "data", "--n-images", "1"]
     argv += ["--ablation", "a.csv", "--labels", "ours=Our model"]
     assert main([*argv, "--models", *evaluated[:2]]) == 0
@@ -317,6 +331,8 @@ def test_all_figures(evaluated, monkeypatch, capsys):
     expected = sorted(f"{s}.{kind}" for s in stems.split() for kind in ("pdf", "png"))
     assert sorted(path.name for path in Path("out").iterdir()) == expected
     said = capsys.readouterr()
+    # The table's information gain is over the uniform density; so are the pictures'.
+    np.testing.assert_allclose(baselines, np.full((1, 30, 40), 1 / 1200), rtol=1e-6)
     assert "8 figures" in said.out and "bit to gold-standard" in said.err
 
 
@@ -327,6 +343,8 @@ def test_wrong_use_of_the_command(evaluated, capsys):
         (["--n-images", "0"], 2, "expected at least 1"),
         (["--data", "none"], 1, "is neither a folder nor the name"),
         (["--data", "data", "--model", "x"], 1, "no model 'x'"),
+        (["--labels", "our=Ours"], 2, "no model 'our'; they have ours, maps"),
+        (["--data", "data", "--models", "b=maps"], 2, "no model 'b'"),
         (["--data", "data"], 2, "maps"),  # Is there, but `ours` is not a name.
     ):
         assert main([*argv, *words]) == code

@@ -79,6 +79,10 @@ def test_names_of_files(dataset, tmp_path):
     assert [path.name for path in find_maps(tmp_path, dataset)] == names
     for name in names:
         Path(tmp_path, name).unlink()
+    # What macOS leaves beside files, and a folder, are no maps.
+    (tmp_path / "._00.npy").write_bytes(b"")
+    (tmp_path / "old.npy").mkdir()
+    assert kind_of_folder(tmp_path) == ".png"
     for k in range(8):
         scipy.io.savemat(tmp_path / f"{k:02}.mat", {"s": MAP})
     assert find_maps(tmp_path, dataset)[3].name == "03.mat"

@@ -22,16 +22,20 @@ from deepgaze_jax.evaluation.comparison import (
     score_model,
 )
 from deepgaze_jax.evaluation.model_source import ModelSource, name_of_baseline
-from deepgaze_jax.evaluation.opening import open_baseline, open_sources
+from deepgaze_jax.evaluation.opening import (
+    name_in_results,
+    open_baseline,
+    open_sources,
+)
 from deepgaze_jax.evaluation.predictions import Source
 from deepgaze_jax.evaluation.results import (
     Report,
+    check_report_names,
     read_finished,
     report,
     write_report,
 )
 from deepgaze_jax.evaluation.scoring import METRICS
-from deepgaze_jax.evaluation.tables import check_table_name
 from deepgaze_jax.named_center_bias import load_center_bias
 
 __all__ = ["evaluate"]
@@ -98,7 +102,7 @@ def evaluate(
         blur_dva: The same in degrees, for data that state pixels_per_dva.
         seed: Of the bootstrap.
     """
-    check_table_name(output)
+    check_report_names(output)
     folder = resolve_dataset(data)
     inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:
@@ -175,9 +179,7 @@ def _baseline_name(over: Source | None, source: Source, scores: ModelScores) -> 
             for number, n in scores.scored_by.items()
         }
         return name_of_baseline(source.center_bias, scored_by)
-    if over.name == "center-bias":
-        return "center bias of other images of the data set (cross-fitted)"
-    return over.name
+    return name_in_results(over)
 
 
 def _tell(result: Report, output: Path, beside: Path) -> None:

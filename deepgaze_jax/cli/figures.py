@@ -1,6 +1,6 @@
 """`deepgaze figures`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import data_sha256
-from deepgaze_jax.evaluation.opening import open_sources
+from deepgaze_jax.evaluation.opening import baseline_of_results, open_sources
 from deepgaze_jax.evaluation.predictions import Source
 from deepgaze_jax.figures.charts import (
     draw_bars,
@@ -90,6 +90,7 @@ def figures(
         raise UsageError(f"n-images is {n_images}; expected at least 1")
     printed = _labels(labels)
     scores = read_scores(tables)
+    _check_known(printed, scores)
     drawn: list[Path] = []
 
     def keep(figure: "Figure", stem: str) -> None:
@@ -120,6 +121,27 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
     return {name: text for name, _, text in pairs}
 
 
+def _specified(texts: Sequence[str], scores: Scores) -> dict[str, str]:
+    """Return the tables' names of models, each with what it is."""
+    named = {}
+    for text in texts:
+        label, equals, _ = text.partition("=")
+        if not equals and text not in scores.ig:
+            # As `evaluate` names a folder that has no label.
+            label = Path(text).resolve().name
+        named[label] = text
+    _check_known(named, scores)
+    return named
+
+
+def _check_known(names: Iterable[str], scores: Scores) -> None:
+    for name in names:
+        if name not in scores.ig:
+            raise UsageError(
+                f"the tables have no model {name!r}; they have {', '.join(scores.ig)}"
+            )
+
+
 def _with_images(
     scores: Scores,
     data: str,
@@ -131,6 +153,7 @@ def _with_images(
     seed: int,
 ) -> list[tuple[str, "Figure"]]:
     """Return the figures that show images, each with the stem of its files."""
+    named = _specified(specified, scores)
     dataset = read_folder(resolve_dataset(data))
     if scores.data_sha256 and data_sha256(dataset) != scores.data_sha256:
         raise DataError(
@@ -158,7 +181,7 @@ def _with_images(
         gains, losses = extreme_differences(scores, model, against, n_images)
         plan |= {"largest_gains": gains, "largest_losses": losses}
     with Bar("image", "predicting") as bar:
-        maker = _Maker(scores, dataset, shown, specified, bar)
+        maker = _Maker(scores, dataset, shown, named, bar)
         wanted = {name for names in plan.values() for name in names}
         examples = {}
         for done, name in enumerate(sorted(wanted)):
@@ -198,7 +221,7 @@ class _Maker:
         scores: Scores,
         dataset: FixationDataset,
         shown: Sequence[str],
-        specified: Sequence[str],
+        named: Mapping[str, str],
         bar: Bar,
     ) -> None:
         self._scores, self._dataset, self._shown = scores, dataset, shown
@@ -208,10 +231,14 @@ class _Maker:
             # Fitted once, for the table; that takes minutes.
             fitted = tuple(GoldStandard(**one) for one in parameters)
             self._cross_fit.gold_standards = fitted
-        named = {text.partition("=")[0]: text for text in specified}
         names = [named.get(name, name) for name in shown]
         sources = open_sources(names, dataset, cross_fit=self._cross_fit)
         self._sources: dict[str, Source] = dict(zip(shown, sources, strict=True))
+        self._baseline: Source | None = None
+        if scores.has_gold:
+            self._baseline = baseline_of_results(
+                scores.baseline, dataset, self._cross_fit
+            )
 
     def example(self, name: str) -> Example:
         """Return an image with the predictions for it."""
@@ -223,7 +250,10 @@ class _Maker:
             if prediction is None:
                 raise DataError(f"{model} was trained on {name}; it cannot be shown")
             densities[model] = np.exp(prediction.mean_log_density, dtype=np.float64)
-        baseline = np.exp(self._cross_fit.center_bias(index).astype(np.float64))
+        baseline = None
+        if self._baseline is not None:
+            log_density = self._baseline.predict(index).parts[0].log_density
+            baseline = np.exp(log_density, dtype=np.float64)
         return Example(
             name,
             self._dataset.image(index),

@@ -128,7 +128,8 @@ def score_key(
     baseline: Source | None,
 ) -> str:
     """Returns a digest of all that decides the scores, before any is computed."""
-    pictures = [dataset.image_path(i).stat().st_size for i in range(len(dataset))]
+    found = [dataset.image_path(i).stat() for i in range(len(dataset))]
+    pictures = [(status.st_size, status.st_mtime_ns) for status in found]
     made_of = {
         "model": source.identity(),
         "baseline": None if baseline is None else baseline.identity(),

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deepgaze_jax.files import write_text
+
 __all__ = ["Journal"]
 
 
@@ -34,7 +36,7 @@ class Journal:
             entry = json.loads(line)
             self._entries.setdefault(entry.pop("image"), {}).update(entry)
         if whole != text:
-            path.write_text(whole, encoding="utf-8", newline="")
+            write_text(path, whole)
 
     def __getitem__(self, image: str) -> dict[str, Any]:
         """Returns what is known of an image; nothing is an empty dictionary."""

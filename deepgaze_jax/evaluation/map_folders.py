@@ -7,6 +7,7 @@ A file belongs to an image if it is called like it: `1.npy`, `1.jpg.npy` or
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def kind_of_folder(folder: str | Path) -> str | None:
     Args:
         folder: searched with the folders below it.
     """
-    found = {path.suffix.lower() for path in Path(folder).rglob("*")}
+    found = {path.suffix.lower() for path in _visible(Path(folder))}
     return next((suffix for suffix in _SUFFIXES if suffix in found), None)
 
 
@@ -66,8 +67,8 @@ def find_maps(folder: str | Path, dataset: FixationDataset) -> tuple[Path, ...]:
     kind = kind_of_folder(folder)
     suffixes = (".npy",) if kind == ".npy" else _MAP_SUFFIXES
     by_name: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and path.name[0] != ".":
+    for path in sorted(_visible(folder)):
+        if path.suffix.lower() in suffixes:
             inside = path.relative_to(folder).with_suffix("").as_posix()
             by_name.setdefault(inside, []).append(path)
     looked_at = np.unique(dataset.fixations.image)
@@ -92,6 +93,13 @@ def find_maps(folder: str | Path, dataset: FixationDataset) -> tuple[Path, ...]:
             "image), or evaluate on the images that you have"
         )
     return tuple(files)
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Yields the files in a folder and below it, without hidden ones ("._1.npy")."""
+    for path in folder.rglob("*"):
+        if path.name[0] != "." and path.is_file():
+            yield path
 
 
 def read_map(path: str | Path) -> np.ndarray:

@@ -28,8 +28,16 @@ from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.predictor import FoldRule
 
-__all__ = ["NamedCenterBias", "open_baseline", "open_sources"]
+__all__ = [
+    "NamedCenterBias",
+    "baseline_of_results",
+    "name_in_results",
+    "open_baseline",
+    "open_sources",
+]
 
+_CROSS_FITTED = "center bias of other images of the data set (cross-fitted)"
+_NAMED = "center bias "
 _OWN_FILES = ("config.json", "model.safetensors")
 
 
@@ -39,7 +47,7 @@ class NamedCenterBias:
     is_costly = False
 
     def __init__(self, name_or_file: str, dataset: FixationDataset) -> None:
-        self.name = f"center bias {name_or_file}"
+        self.name = f"{_NAMED}{name_or_file}"
         self._values = load_center_bias(name_or_file)
         self._named = str(name_or_file) in center_bias_names()
         self._sizes = dataset.image_sizes
@@ -124,6 +132,28 @@ def open_baseline(name: str, dataset: FixationDataset, cross_fit: CrossFit) -> S
     return NamedCenterBias(name, dataset)
 
 
+def name_in_results(baseline: Source) -> str:
+    """Returns what files of results call a baseline from `open_baseline`."""
+    return _CROSS_FITTED if isinstance(baseline, CenterBiasSource) else baseline.name
+
+
+def baseline_of_results(
+    title: str, dataset: FixationDataset, cross_fit: CrossFit
+) -> Source:
+    """Returns the baseline that files of results call so.
+
+    Args:
+        title: from `name_in_results`.
+        dataset: images and fixations.
+        cross_fit: of the data set.
+
+    Raises:
+        ConfigError: no such baseline, as for one that belongs to a model.
+    """
+    name = "center-bias" if title == _CROSS_FITTED else title.removeprefix(_NAMED)
+    return open_baseline(name, dataset, cross_fit)
+
+
 def _label_and_name(text: str) -> tuple[str | None, str]:
     label, equals, name = text.partition("=")
     if not equals or not label or Path(text).exists():
@@ -139,15 +169,19 @@ def _open(
     fold: FoldRule,
     center_bias: str | None,
 ) -> Source:
+    if label is not None and {label, name} & set(BASELINES):
+        # Figures know references by their names.
+        raise InputError(
+            f"{label}={name}: baselines keep their names ({', '.join(BASELINES)}), "
+            "and nothing else has them; leave the label out or choose another"
+        )
     if name in BASELINES:
-        source: Source = {
+        return {
             "uniform": lambda: UniformSource(dataset),
             "center-bias": lambda: CenterBiasSource(cross_fit),
             "gold-standard": lambda: GoldStandardSource(cross_fit),
             "joint": lambda: GoldStandardSource(cross_fit, joint=True),
         }[name]()
-        source.name = label or source.name
-        return source
     path = Path(name)
     is_run = any((path / file).exists() for file in _OWN_FILES)
     if path.is_dir() and not is_run and name not in (*MODELS, *ALIASES):

@@ -1,5 +1,6 @@
 """The files of an evaluation: a tidy table, and beside it how it came about."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,16 @@ from deepgaze_jax.evaluation.comparison import (
     data_sha256,
 )
 from deepgaze_jax.evaluation.scoring import MAPS
-from deepgaze_jax.evaluation.tables import read_table, write_rows
+from deepgaze_jax.evaluation.tables import check_table_name, read_table, write_rows
 from deepgaze_jax.files import write_text
 
-__all__ = ["Report", "read_finished", "report", "write_report"]
+__all__ = [
+    "Report",
+    "check_report_names",
+    "read_finished",
+    "report",
+    "write_report",
+]
 
 _GOLD = "gold standard"
 _AVERAGING = {
@@ -136,13 +143,13 @@ def write_report(path: str | Path, report: Report) -> Path:
         report: from `report`.
 
     Raises:
-        InputError: another ending, Parquet without pyarrow, or what JSON cannot hold.
+        InputError: see `check_report_names`, or what JSON cannot hold.
     """
     path = Path(path)
+    check_report_names(path)
+    summary = report.as_json()
     try:
-        text = json.dumps(
-            report.as_json(), indent=2, ensure_ascii=False, allow_nan=False
-        )
+        json.dumps(summary, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"the summary cannot be written as JSON: {error}") from error
     metrics = list(report.models[0].rows[0].scores)
@@ -153,12 +160,38 @@ def write_report(path: str | Path, report: Report) -> Path:
     ]
     write_rows(path, ["image", "model", "n_fixations", *metrics], rows)
     beside = path.with_suffix(".json")
-    write_text(beside, text + "\n")
+    summary["table_sha256"] = _sha256(path)
+    write_text(beside, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return beside
+
+
+def check_report_names(path: str | Path) -> None:
+    """Returns nothing if an evaluation may be written there, else raises InputError.
+
+    Args:
+        path: of the table, which may be there; the JSON beside it, whose name nobody
+            has typed, may only be that of another evaluation.
+    """
+    check_table_name(path)
+    beside = Path(path).with_suffix(".json")
+    if beside.exists():
+        try:
+            found = json.loads(beside.read_text(encoding="utf-8"))
+            is_ours = bool({"averaging", "ig_over"} & set(found))
+        except (OSError, ValueError, TypeError):
+            is_ours = False
+        if not is_ours:
+            raise InputError(
+                f"{beside}: is no JSON of an evaluation and would be overwritten; call "
+                "the table otherwise"
+            )
 
 
 def read_finished(path: str | Path) -> dict[str, ModelScores]:
     """Returns the models of an earlier evaluation by their keys; {} if none is there.
+
+    A table that is not the one that the JSON was written for counts as none: it was
+    edited, or a run ended between the two files.
 
     Args:
         path: of a table that `write_report` may have written.
@@ -166,6 +199,8 @@ def read_finished(path: str | Path) -> dict[str, ModelScores]:
     path = Path(path)
     try:
         summary = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if summary["table_sha256"] != _sha256(path):
+            return {}
         rows = read_table(path)
         summaries = summary.get("models") or {summary["model"]["label"]: summary}
         return {
@@ -201,6 +236,10 @@ def _finished(name: str, summary: dict[str, Any], rows: list[dict]) -> ModelScor
         card=card,
         key=summary["model"]["key"],
     )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _origin(model: ModelScores) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Example:
         y: [n], pixels from the top.
         densities: model -> density [height, width], in the order of the columns.
         ig: model -> information gain on this image, bits per fixation.
-        baseline: density of what the gain is measured over.
+        baseline: density of what the gain is measured over; only gains per pixel need
+            it.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Example:
     y: np.ndarray
     densities: dict[str, np.ndarray]
     ig: dict[str, float]
-    baseline: np.ndarray
+    baseline: np.ndarray | None = None
 
 
 def extreme_images(scores: Scores, model: str, n: int) -> tuple[list[str], list[str]]:

@@ -1,11 +1,13 @@
 """How all figures look: one style, made for a column of print, readable in grey."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepgaze_jax.errors import InputError
 from deepgaze_jax.files import replacing
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ COLUMN_WIDTH, TEXT_WIDTH = 3.35, 6.9
 
 _SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # Comes with matplotlib: the same everywhere.
+    "text.parse_math": False,  # Names may have a dollar in them.
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.5,
@@ -150,6 +153,9 @@ def save_figure(figure: "Figure", folder: str | Path, stem: str) -> list[Path]:
         figure: drawn within `style`.
         folder: made if it is missing.
         stem: of the file names.
+
+    Raises:
+        InputError: a text with characters that the font does not have.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +166,14 @@ def save_figure(figure: "Figure", folder: str | Path, stem: str) -> list[Path]:
         ("png", {"Software": None}),
     ):
         path = folder / f"{stem}.{suffix}"
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=suffix, metadata=metadata)
+        with replacing(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("error", "Glyph .* missing")
+            try:
+                figure.savefig(temporary, format=suffix, metadata=metadata)
+            except UserWarning as warning:
+                raise InputError(
+                    f"{path}: {' '.join(str(warning).split())} choose other names for "
+                    "print (--labels NAME=TEXT)"
+                ) from warning
         files.append(path)
     return files
