@@ -47,6 +47,16 @@ def test_points_stay_inside_where_numbers_are_rounded(monkeypatch):
     assert np.floor(x).tolist() == [4998] * 2 and np.floor(y).tolist() == [1] * 2
 
 
+def test_the_lowest_draw_passes_over_pixels_without_probability(monkeypatch):
+    class Lowest:
+        def random(self, shape):
+            return np.zeros(shape)
+
+    monkeypatch.setattr(sampling.np.random, "default_rng", lambda seed: Lowest())
+    log_density = np.array([[-np.inf, -np.inf, 0.0]])
+    assert sample_fixations(log_density, 2)[0].tolist() == [2, 2]
+
+
 def test_refusals():
     log_density = np.zeros((2, 2)) - logsumexp(np.zeros(4))
     with pytest.raises(InputError, match="not a log density"):
