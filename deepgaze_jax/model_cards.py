@@ -100,14 +100,14 @@ def model_of_card(
 
     Args:
         card: with `model` (fields of `FixationModel`; those left out have their
-            defaults), `input_scale` and `pixels_per_dva`.
+            defaults), `network`, `input_scale` and `pixels_per_dva`.
         params: `{"readout": {"dense0": {"kernel": [F, in, out], ...}, ...},
             "finalizer": {"sigma_grid_px": [F], ...}}`.
         path: named in errors.
 
     Raises:
-        WeightsError: settings that no model can have, a readout with other channels,
-            or a blur that is wider than its taps.
+        WeightsError: settings that no model can have, another network, a readout with
+            other channels, or a blur that is wider than its taps.
     """
     fields = {field.name for field in dataclasses.fields(FixationModel)}
     settings = card.get("model")
@@ -136,6 +136,12 @@ def model_of_card(
         raise WeightsError(
             f"{path}: its card describes no model ({error}); export it again"
         ) from error
+    if card.get("network") != model.network:
+        raise WeightsError(
+            f"{path}: its card names the network {ascii(card.get('network'))[:40]}, "
+            f"its model stands on {model.network}; the two do not belong together: "
+            "export it again"
+        )
     readout, expected = params["readout"], (model.channels, *model.widths)
     n_layers = sum(name.startswith("dense") for name in readout)
     kernels = [readout[f"dense{k}"]["kernel"].shape for k in range(n_layers)]

@@ -1,6 +1,7 @@
 """Prediction: a picture in, the log density of its fixations out."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_cards import FoldMembership, model_of_card, nested
 from deepgaze_jax.model_files import MODELS, check_family, load_model, resolve
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
-from deepgaze_jax.weights import read_features
+from deepgaze_jax.weights import REGISTRY, checked_features, read_features
 
 __all__ = ["Predictor", "load_pretrained", "predict"]
 
@@ -43,12 +44,16 @@ def load_pretrained(
     path = resolve(name_or_path)
     tensors, card = load_model(path)
     params = nested(tensors)
-    stored = params.pop("features", None)
+    model = model_of_card(card, params, path)
+    stored = None
     if features is not None:
         stored, features_card = read_features(features)
         check_family(card, features_card)
-    elif stored is not None and isinstance(card.get("features"), dict):
-        check_family(card, card["features"])
+    elif "features" in params:
+        stored = _stored_features(path, tensors, model.network)
+        if isinstance(card.get("features"), dict):
+            check_family(card, card["features"])
+    params.pop("features", None)
     center_biases = params.pop("center_bias")["log_density"]
     n_listed = len(FoldMembership.of_card(card).folds)
     if n_listed not in (0, len(center_biases) - 1):
@@ -59,13 +64,27 @@ def load_pretrained(
     return Predictor(
         # Not the whole path: results that name it may be published.
         name=path.stem if path.stem in MODELS else Path(name_or_path).name,
-        model=model_of_card(card, params, path),
+        model=model,
         params=params,
         center_biases=center_biases,
         card=card,
         stored_features=stored,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def _stored_features(
+    path: Path, tensors: Mapping[str, np.ndarray], network: str
+) -> dict[str, dict]:
+    """Return the parameters of the feature network that a model file carries."""
+    if network not in REGISTRY:
+        raise WeightsError(
+            f"{path}: carries features, but {network} has no weights; export it again"
+        )
+    try:
+        return checked_features(tensors, REGISTRY[network])
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def predict(

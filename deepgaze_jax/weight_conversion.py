@@ -343,6 +343,8 @@ def convert_weights(
             )
     if release:
         tensors, card = _model(file, release, tensors, converted)
+        # Whoever loads it must not be the first to see that it cannot be computed.
+        model_of_card(card, nested(tensors), file.path)
         save_model(destination, tensors, card)
         stored, _ = load_model(destination)
         report |= {"model": release.name, "tensors": len(file.arrays)}
@@ -404,8 +406,6 @@ def _model(
     }
     card |= {"notes": release.notes} if release.notes else {}
     card["model"] = dataclasses.asdict(ARCHITECTURES[release.name]())
-    # Whoever loads it must not be the first to see that it cannot be computed.
-    model_of_card(card, nested(tensors), file.path)
     if converted is None:
         return tensors, card | {"network": "icf", "family": "icf"}
     features = {k: converted.card[k] for k in ("network", "family", "preprocessing")}

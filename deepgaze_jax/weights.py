@@ -38,6 +38,7 @@ __all__ = [
     "WeightsEntry",
     "cache_dir",
     "cached_path",
+    "checked_features",
     "features_card",
     "fetch",
     "load_features",
@@ -188,7 +189,7 @@ def load_features(name: str | WeightsEntry = "vgg19") -> dict[str, dict]:
         return {}
     entry = _entry(name)
     tensors, _ = read_tensors(_require_cached(entry))
-    return _checked(tensors, entry)
+    return checked_features(tensors, entry)
 
 
 def read_features(path: str | Path) -> tuple[dict[str, dict], dict[str, Any]]:
@@ -212,14 +213,25 @@ def read_features(path: str | Path) -> tuple[dict[str, dict], dict[str, Any]]:
             f"{path}: its card names no feature network; convert it first: "
             f"`deepgaze weights convert {path} -o NEW.safetensors`"
         )
-    features = {n: a for n, a in tensors.items() if n.startswith("features/")}
-    return _checked(features, REGISTRY[network]), card
+    return checked_features(tensors, REGISTRY[network]), card
 
 
-def _checked(tensors: dict[str, np.ndarray], entry: WeightsEntry) -> dict[str, dict]:
-    """Return parameters if they are all of a network, and its mean if it has one."""
+def checked_features(
+    tensors: Mapping[str, np.ndarray], entry: WeightsEntry
+) -> dict[str, dict]:
+    """Return the parameters of a feature network, and its mean where it has one.
+
+    Args:
+        tensors: of a file; those that are not named `features/...` are left out.
+        entry: the network's.
+
+    Raises:
+        WeightsError: names all arrays that are missing, unknown or wrong.
+    """
     params: dict[str, dict[str, np.ndarray]] = {}
     for key, array in tensors.items():
+        if not key.startswith("features/"):
+            continue
         layer, _, part = key.removeprefix("features/").partition("/")
         params.setdefault(layer, {})[part] = array
     own_mean = params.pop("input", {})

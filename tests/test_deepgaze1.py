@@ -170,6 +170,35 @@ def test_gradient_by_sigma():
     assert float(slope) == pytest.approx((upper - lower) / (2 * step), rel=0.02)
 
 
+def test_gradients_of_training_are_those_of_the_density():
+    """The hand-written ones against automatic ones, where taps end with sigma."""
+    model, size = deepgaze1(), (97, 131)
+    rng = np.random.default_rng(8)
+    pixels, cells = model.pixel_grid(*size), model.map_cells(*size)
+    bias = np.float32(rng.normal(size=pixels.shape))
+    counts = rng.integers(0, 3, (2, *pixels.shape)).astype(np.float32)
+    maps = np.float32(3 * rng.normal(size=(2, *model.feature_grid(*size))))
+    params = {"sigma_grid_px": np.float32(4.1), "center_bias_weight": np.float32(0.8)}
+
+    def by_training(params, maps):
+        return model.finalizer.apply(
+            {"params": params},
+            *(maps, cells, bias, pixels.log_pixels, counts),
+            method="mean_log_density",
+        ).sum()
+
+    def by_density(params, maps):
+        density = model.finalizer.apply(
+            {"params": params}, maps, cells, bias, pixels.log_pixels
+        )
+        return ((counts * density).sum((1, 2)) / counts.sum((1, 2))).sum()
+
+    ours = jax.grad(by_training, (0, 1))(params, maps)
+    automatic = jax.grad(by_density, (0, 1))(params, maps)
+    for one, other in zip(*map(jax.tree.leaves, (ours, automatic)), strict=True):
+        assert np.abs(one - other).max() <= 1e-4 * np.abs(other).max()
+
+
 def test_too_small_pictures_are_refused(alexnet, tmp_path):
     case = oracles_deepgaze1.random_case(1, 64, 64)
     predictor = model_file(tmp_path / "dg1.safetensors", case, alexnet)

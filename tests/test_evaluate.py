@@ -12,7 +12,7 @@ from PIL import Image
 from deepgaze_jax import __version__
 from deepgaze_jax.datasets import features
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.errors import ConfigError, DataError
+from deepgaze_jax.errors import ConfigError, DataError, WeightsError
 from deepgaze_jax.evaluation import evaluate, find_cache
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.prediction import load_pretrained
@@ -244,3 +244,13 @@ def test_cached_features_give_the_same_scores(
     # An unfinished one is not used.
     (plan.folder / "features.bin").write_bytes(b"")
     assert find_cache(predictor, dataset) is None
+
+
+def test_features_of_another_family_are_not_taken(
+    small_folds, dataset, small_cache, tmp_path
+):
+    """Finished features must not hide what the prediction refuses."""
+    predictor = predictor_with(tmp_path, small_folds, family="N")
+    (small_cache / "features").mkdir(exist_ok=True)
+    with pytest.raises(WeightsError, match=r"family N, but the features .* family O"):
+        find_cache(predictor, dataset)

@@ -287,6 +287,7 @@ def test_other_contents_lie_in_other_folders(many, tmp_path):
         plan(many, tmp_path, weights="others"),
         plan(many, tmp_path, FixationModel(taps=("conv3_1",))),
         plan(many, tmp_path, FixationModel(taps=tiny.TAPS, downsample=1)),
+        plan(many, tmp_path, FixationModel(taps=tiny.TAPS, sampling="nearest")),
         plan(other, tmp_path),
     ]
     assert len({p.folder for p in plans}) == len(plans)

@@ -12,11 +12,11 @@ from PIL import Image
 
 import deepgaze_jax
 from deepgaze_jax import predictor as predictor_module
-from deepgaze_jax.architectures import deepgaze2
+from deepgaze_jax.architectures import deepgaze2, icf
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.images import load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.model_files import load_model
+from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained, predict
 
@@ -327,6 +327,8 @@ def test_run_folder(model_file, tmp_path):
         ({"model": {"taps": ["conv5_1"]}}, "(512, 16, 32, 2, 1)"),
         ({"model": {"taps": ["conv4_1", "conv5_1"]}}, "one grid"),
         ({"model": {"network": "icf"}}, "of ICF"),
+        ({"network": "icf"}, "'icf', its model stands on vgg19"),
+        ({"network": None}, "names the network None"),
         ({"model": {"sampling": "cubic"}}, "'cubic'"),
         ({"model": {"nonlinearity": "gelu"}}, "'gelu'"),
         ({"model": {"layer_norm": True}}, "layer_norm True"),
@@ -347,6 +349,22 @@ def test_run_folder(model_file, tmp_path):
 def test_cards_that_cannot_be_used(small_folds, tmp_path, card, word):
     path = small_models.write_model(tmp_path / "m.safetensors", small_folds, **card)
     refused(WeightsError, load_pretrained, path, words=[word])
+
+
+def test_features_in_a_model_file_are_all_of_its_network(small_folds, tmp_path):
+    path = small_models.write_model(tmp_path / "m.safetensors", small_folds)
+    tensors, card = load_model(path)
+    kernel = np.zeros((3, 3, 3, 64), np.float32)
+    save_model(path, tensors | {"features/conv1_1/kernel": kernel[0]}, card)
+    words = [f"{path}: ", "missing: conv1_1/bias", "conv1_1/kernel [3, 3, 64] instead"]
+    refused(WeightsError, load_pretrained, path, words=words)
+    tensors["readout/dense0/kernel"] = np.zeros((2, 30, 16), np.float32)
+    card["network"] = card["family"] = "icf"
+    card["model"] = dataclasses.asdict(icf())
+    save_model(path, tensors, card)
+    assert load_pretrained(path).stored_features is None
+    save_model(path, tensors | {"features/conv1_1/kernel": kernel}, card)
+    refused(WeightsError, load_pretrained, path, words=["icf has no weights"])
 
 
 def test_a_mean_of_blurs_at_the_limit_may_round_above_it(small_folds, tmp_path):

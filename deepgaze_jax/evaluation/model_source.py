@@ -10,6 +10,7 @@ from deepgaze_jax.datasets.features import FeatureCache, open_cache, plan_cache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.images import rgb_sha256
+from deepgaze_jax.model_files import check_family
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
 from deepgaze_jax.weights import cache_dir, features_card
 
@@ -116,16 +117,28 @@ def find_cache(predictor: Predictor, dataset: FixationDataset) -> FeatureCache |
     Args:
         predictor: the model, whose network, taps and scale the cache must have.
         dataset: whose pictures it must hold.
+
+    Raises:
+        WeightsError: the fetched weights are damaged, not there, or of another family
+            than the readout was trained on.
     """
     folder = cache_dir() / "features"
     if predictor.stored_features is not None or not folder.is_dir():
         return None
-    weights = features_card(predictor.model.network)["source_sha256"]
+    card = features_card(predictor.model.network)
+    # Finished features would spare the prediction its own look at the weights.
+    check_family(predictor.card, card)
     scales = [
         predictor.image_scale(value) for value in image_scales(predictor, dataset)
     ]
     return open_cache(
-        plan_cache(dataset, predictor.model, weights, folder, np.array(scales))
+        plan_cache(
+            dataset,
+            predictor.model,
+            card["source_sha256"],
+            folder,
+            np.array(scales),
+        )
     )
 
 
