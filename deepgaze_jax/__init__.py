@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from deepgaze_jax.evaluation import evaluate
     from deepgaze_jax.fixations import Fixations
     from deepgaze_jax.folds import make_folds
+    from deepgaze_jax.gold_standard_fit import fit_gold_standard
     from deepgaze_jax.images import load_image
     from deepgaze_jax.metrics import information_gain, log_likelihood
-    from deepgaze_jax.model import FixationModel, deepgaze2
+    from deepgaze_jax.model import FixationModel
     from deepgaze_jax.plotting import overlay
     from deepgaze_jax.prediction import load_pretrained, predict
     from deepgaze_jax.predictor import Predictor
+    from deepgaze_jax.sampling import sample_fixations
+    from deepgaze_jax.visual_angle import pixels_per_dva
 
 __version__ = "0.1.0"
 
@@ -32,14 +35,17 @@ __all__ = [
     "deepgaze2",
     "evaluate",
     "fit_center_bias",
+    "fit_gold_standard",
     "information_gain",
     "load_image",
     "load_pretrained",
     "log_likelihood",
     "make_folds",
     "overlay",
+    "pixels_per_dva",
     "predict",
     "read_folder",
+    "sample_fixations",
 ]
 
 _HOME = {
@@ -48,17 +54,20 @@ _HOME = {
     "FixationModel": "model",
     "Fixations": "fixations",
     "Predictor": "predictor",
-    "deepgaze2": "model",
+    "deepgaze2": "architectures",
     "evaluate": "evaluation",
     "fit_center_bias": "center_bias",
+    "fit_gold_standard": "gold_standard_fit",
     "information_gain": "metrics",
     "load_image": "images",
     "load_pretrained": "prediction",
     "log_likelihood": "metrics",
     "make_folds": "folds",
     "overlay": "plotting",
+    "pixels_per_dva": "visual_angle",
     "predict": "prediction",
     "read_folder": "datasets.folder",
+    "sample_fixations": "sampling",
 }
 
 
@@ -71,4 +80,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # Without what this file itself imports.
+    own = {name for name in globals() if name.startswith("__")}
+    return sorted({*own, *__all__})

@@ -31,7 +31,10 @@ class WeightsError(DeepGazeError):
 
 
 class ConfigError(DeepGazeError):
-    """A configuration contradicts itself, or the run that it should continue."""
+    """An option is senseless, names what there is not, or contradicts another one.
+
+    Or the run that it should continue. For the command line that is wrong usage.
+    """
 
 
 class TrainingError(DeepGazeError):

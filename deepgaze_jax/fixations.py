@@ -168,9 +168,10 @@ class Fixations:
         """Returns every kind of defect, with its count and its first row.
 
         Looked for: NaN coordinates, fixations out of the frame [0, width) x
-        [0, height), negative indices, images that do not exist, negative or infinite
-        durations, rows that repeat an earlier one exactly, and scanpaths (rows of one
-        subject on one image) whose fixation_index does not increase.
+        [0, height), coordinates that are all shares between 0 and 1, negative indices,
+        images that do not exist, negative or infinite durations, rows that repeat an
+        earlier one exactly, and scanpaths (rows of one subject on one image) whose
+        fixation_index does not increase.
 
         Args:
             image_sizes: [n_images, 2], height and width in pixels.
@@ -211,12 +212,19 @@ class Fixations:
         y_outside = (self.y < 0) | (self.y >= height)
         outside = known & ~nan & (x_outside | y_outside)
         advice = "drop them, or check units and origin"
-        swapped_fits = (self.x < height) & (self.y < width)
+        swapped_fits = (
+            (self.x >= 0) & (self.x < height) & (self.y >= 0) & (self.y < width)
+        )
         if outside.any() and swapped_fits[outside].all():
             advice = "x and y may be swapped: they would fit the other way round"
         elif outside.any() and _one_based(self, outside, width, height):
             advice = "coordinates seem to count from 1: subtract 1"
         report(outside, "are outside the image", advice)
+        report(
+            np.full(len(self), _normalised(self)),
+            "have x and y between 0 and 1",
+            "they seem to be shares of width and height: multiply by these",
+        )
 
         duration = self.duration_ms
         report(
@@ -370,6 +378,13 @@ def _whole_numbers(name: str, values: Any) -> np.ndarray:
             "expected indices counted from 0"
         )
     return values.astype(np.int32)
+
+
+def _normalised(fixations: Fixations) -> bool:
+    """Returns whether all points lie in [0, 1], and not only on its whole numbers."""
+    points = np.stack([fixations.x, fixations.y])
+    inside = (points >= 0) & (points <= 1)
+    return bool(inside.all() and (points % 1 != 0).any())
 
 
 def _one_based(

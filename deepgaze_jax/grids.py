@@ -48,8 +48,8 @@ def shrunk_size(size: int, factor: int, sampling: Sampling = "mean") -> int:
         return pooled_size(size, factor)
     if size < factor:
         raise InputError(
-            f"an image of {size} pixels along one side is too small for this model, "
-            f"which keeps every {factor}th; give a larger one"
+            f"a side of {size} pixels is too short for this model, which keeps one "
+            f"pixel in {factor}; give a larger image"
         )
     return size // factor
 

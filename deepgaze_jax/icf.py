@@ -134,33 +134,38 @@ def icf_features(
         )
     batch = image.shape[:-3]
     components = colour_components(image)
-    # Planes: the products of the blur run along rows and columns of whole images.
-    planes = jnp.moveaxis(components.reshape(-1, *image.shape[-3:]), -1, 1)
-    maps = []
+    planes = jnp.moveaxis(components, -1, -3).reshape(-1, *image.shape[-3:-1])
+    # Plane by plane: thirty maps of a photograph's size would take gigabytes.
+    maps = lax.map(_maps, planes)
+    # Image, component, map -> channels in that order.
+    x = maps.reshape(*batch, -1, *maps.shape[-2:])
+    return {TAPS[0]: jnp.moveaxis(x, -3, -1)}
+
+
+def _maps(plane: jax.Array) -> jax.Array:
+    """Return the maps of one component: all means, then all contrasts."""
+    means, contrasts = [], []
     for sigma in SCALES_PX:
-        mean = _blur(planes, sigma)
+        mean = _blur(plane, sigma)
         # The variance around the local mean; its root is not taken.
-        contrast = _blur(jnp.square(planes - mean), sigma)
-        maps.append(jnp.stack([mean, contrast], axis=2))
-    # Image, component, mean or contrast, scale -> channels in that order.
-    x = jnp.stack(maps, axis=3)
-    x = jnp.moveaxis(x.reshape(len(x), -1, *x.shape[-2:]), 1, -1)
-    x = pool_max(x, _POOL)
-    return {TAPS[0]: x.reshape(*batch, *x.shape[1:])}
+        contrast = _blur(jnp.square(plane - mean), sigma)
+        means.append(pool_max(mean[..., None], _POOL)[..., 0])
+        contrasts.append(pool_max(contrast[..., None], _POOL)[..., 0])
+    return jnp.stack(means + contrasts)
 
 
-def _blur(planes: jax.Array, sigma: float) -> jax.Array:
-    """Return planes `*batch height width` blurred along both axes, edges repeated."""
+def _blur(plane: jax.Array, sigma: float) -> jax.Array:
+    """Return a plane [height, width] blurred along both axes, edges repeated."""
     rows = [
-        jnp.matmul(weights, planes[..., seen, :], precision=_EXACT)
-        for seen, weights in _pieces(planes.shape[-2], sigma)
+        jnp.matmul(weights, plane[seen], precision=_EXACT)
+        for seen, weights in _pieces(plane.shape[0], sigma)
     ]
-    planes = jnp.concatenate(rows, axis=-2)
+    plane = jnp.concatenate(rows, axis=0)
     columns = [
-        jnp.matmul(planes[..., seen], weights.T, precision=_EXACT)
-        for seen, weights in _pieces(planes.shape[-1], sigma)
+        jnp.matmul(plane[:, seen], weights.T, precision=_EXACT)
+        for seen, weights in _pieces(plane.shape[1], sigma)
     ]
-    return jnp.concatenate(columns, axis=-1)
+    return jnp.concatenate(columns, axis=1)
 
 
 def _pieces(size: int, sigma: float) -> tuple[tuple[slice, np.ndarray], ...]:

@@ -6,15 +6,15 @@ leaf); features have none and are computed once per image.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.feature_networks import NETWORKS, FeatureNetwork
 from deepgaze_jax.finalizer import Finalizer
 from deepgaze_jax.grids import (
@@ -27,23 +27,26 @@ from deepgaze_jax.grids import (
 )
 from deepgaze_jax.readout import Nonlinearity, Readout
 
-__all__ = [
-    "ARCHITECTURES",
-    "FixationModel",
-    "deepgaze1",
-    "deepgaze2",
-    "deepgaze2_iie_readout",
-    "icf",
-    "mixture",
-    "select_folds",
-]
+__all__ = ["FixationModel", "mixture", "select_folds"]
 
 Params = Mapping[str, Any]
+
+#: Settings that are one of a few words.
+_WORDS = {
+    "network": tuple(NETWORKS),
+    "sampling": get_args(Sampling),
+    "nonlinearity": get_args(Nonlinearity),
+}
+#: Settings that are whole numbers from 1, with what is far beyond any use.
+_WHOLE_NUMBERS = {"downsample": 64, "readout_stride": 64, "blur_radius": 1000}
 
 
 @dataclasses.dataclass(frozen=True)
 class FixationModel:
     """Configuration of a model that predicts a fixation density.
+
+    As it is, that of DeepGaze II. Settings that do not fit one another raise
+    ConfigError or InputError at once.
 
     Attributes:
         network: feature network, a name in `feature_networks.NETWORKS`.
@@ -72,18 +75,38 @@ class FixationModel:
     blur_truncate: float | None = None
     sigma_grid_px: float = 5.0
 
+    def __post_init__(self) -> None:
+        """Refuse settings that no model can have."""
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                self._refuse(name, f"one of {', '.join(words)}")
+        for name, largest in _WHOLE_NUMBERS.items():
+            if not _whole(getattr(self, name), largest):
+                self._refuse(name, f"a whole number from 1 to {largest}")
+        if not _positive(self.sigma_grid_px):
+            self._refuse("sigma_grid_px", "a number above 0")
+        if self.blur_truncate is not None and not _positive(self.blur_truncate):
+            self._refuse("blur_truncate", "a number above 0, or none")
+        if not isinstance(self.layer_norm, bool):
+            self._refuse("layer_norm", "true or false")
+        widths = self.widths if isinstance(self.widths, tuple) else ()
+        if not all(map(_whole, widths)) or widths[-1:] != (1,):
+            self._refuse("widths", "whole numbers from 1, of which the last is 1")
+        if self.layer_norm and len(widths) < 2:
+            self._refuse("widths", "two or more, as every layer norm needs a layer")
+        taps = self.taps if isinstance(self.taps, tuple) else ()
+        if not taps or not all(isinstance(tap, str) for tap in taps):
+            self._refuse("taps", "one or more names")
+        # Unknown taps, and taps of different grids.
+        _ = self.feature_stride
+
+    def _refuse(self, name: str, expected: str) -> None:
+        found = ascii(getattr(self, name))[:60]
+        raise ConfigError(f"{name} of a model is {found}; expected {expected}")
+
     @property
     def feature_network(self) -> FeatureNetwork:
-        """The feature network.
-
-        Raises:
-            InputError: there is none of that name.
-        """
-        if self.network not in NETWORKS:
-            raise InputError(
-                f"unknown feature network {self.network!r}; there are "
-                f"{', '.join(NETWORKS)}"
-            )
+        """The feature network."""
         return NETWORKS[self.network]
 
     @property
@@ -168,7 +191,7 @@ class FixationModel:
             `{"readout": {"dense0": {"kernel": [F, C, 16], ...}}, "finalizer": {...}}`.
 
         Example:
-            >>> deepgaze2().init(0, 2)["readout"]["dense0"]["kernel"].shape
+            >>> FixationModel().init(0, 2)["readout"]["dense0"]["kernel"].shape
             (2, 2560, 16)
         """
 
@@ -328,6 +351,15 @@ class FixationModel:
         )
 
 
+def _whole(value: Any, largest: float = float("inf")) -> bool:
+    # bool is an int for Python.
+    return type(value) is int and 1 <= value <= largest
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < float("inf")
+
+
 def mixture(log_densities: jax.Array) -> jax.Array:
     """Return the log of the mean of densities along the leading axis.
 
@@ -344,82 +376,3 @@ def select_folds(params: Params, folds: Sequence[int] | jax.Array) -> dict[str, 
     """Return the parameters of some folds, in the order given; the axis stays."""
     index = jnp.asarray(folds)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], dict(params))
-
-
-def deepgaze2() -> FixationModel:
-    """Return the configuration of DeepGaze II.
-
-    Reference:
-        Kümmerer, Wallis & Bethge 2016, arXiv 1610.01563.
-
-    Example:
-        >>> deepgaze2().channels
-        2560
-    """
-    return FixationModel()
-
-
-def deepgaze1() -> FixationModel:
-    """Return the configuration of DeepGaze I as its public PyTorch re-issue has it.
-
-    The re-issue makes its kernel 2 * ceil(3 * sigma) + 1 taps wide. Here the number of
-    taps is fixed by the widest blur allowed (sigma 20 cells), and those beyond
-    ceil(3 * sigma) have the weight zero: the same kernel in a shape that never changes.
-
-    Reference:
-        Kümmerer, Theis & Bethge 2015, arXiv 1411.1045. PAPER: the original had Caffe's
-        AlexNet, several layers and a sparsity penalty; the re-issue has one layer.
-
-    Example:
-        >>> deepgaze1().feature_grid(768, 1024)
-        (23, 31)
-    """
-    return FixationModel(
-        network="alexnet",
-        taps=("conv5",),
-        sampling="nearest",
-        widths=(1,),
-        blur_radius=60,
-        blur_truncate=3.0,
-        sigma_grid_px=8.0,
-    )
-
-
-def icf() -> FixationModel:
-    """Return the configuration of ICF, which sees only intensity and contrast.
-
-    Reference:
-        Kümmerer, Wallis, Gatys & Bethge 2017, ICCV; constants of the authors' release.
-
-    Example:
-        >>> icf().channels
-        30
-    """
-    return FixationModel(network="icf", taps=("icf",), readout_stride=8)
-
-
-def deepgaze2_iie_readout() -> FixationModel:
-    """Return DeepGaze II's features under the later readout of the PyTorch code.
-
-    Layer norms over whole images, softplus, widths 8, 16, 1, then a selection network
-    of 128, 16, 1.
-
-    Reference:
-        Linardos et al. 2021, arXiv 2105.12441 (DeepGaze IIE).
-
-    Example:
-        >>> deepgaze2_iie_readout().layer_norm
-        True
-    """
-    return FixationModel(
-        widths=(8, 16, 1, 128, 16, 1), nonlinearity="softplus", layer_norm=True
-    )
-
-
-#: Models by name.
-ARCHITECTURES: Mapping[str, Callable[[], FixationModel]] = {
-    "deepgaze2": deepgaze2,
-    "deepgaze2-iie-readout": deepgaze2_iie_readout,
-    "deepgaze1": deepgaze1,
-    "icf": icf,
-}

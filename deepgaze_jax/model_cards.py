@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from deepgaze_jax.errors import InputError, WeightsError
+from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.model import FixationModel
 
 __all__ = ["FoldMembership", "model_of_card", "nested"]
@@ -94,19 +94,20 @@ class FoldMembership:
 
 
 def model_of_card(
-    card: Mapping[str, Any], readout: Mapping[str, Any], path: str | Path
+    card: Mapping[str, Any], params: Mapping[str, Any], path: str | Path
 ) -> FixationModel:
     """Return the configuration in a card, if it agrees with the parameters.
 
     Args:
         card: with `model` (fields of `FixationModel`; those left out have their
             defaults), `input_scale` and `pixels_per_dva`.
-        readout: its parameters, `{"dense0": {"kernel": [F, in, out], ...}, ...}`.
+        params: `{"readout": {"dense0": {"kernel": [F, in, out], ...}, ...},
+            "finalizer": {"sigma_grid_px": [F], ...}}`.
         path: named in errors.
 
     Raises:
-        WeightsError: settings that this version does not know, or a readout with
-            other channels.
+        WeightsError: settings that no model can have, a readout with other channels,
+            or a blur that is wider than its taps.
     """
     fields = {field.name for field in dataclasses.fields(FixationModel)}
     settings = card.get("model")
@@ -131,11 +132,11 @@ def model_of_card(
     }
     try:
         model = FixationModel(**settings)
-        expected = (model.channels, *model.widths)
-    except (TypeError, ValueError, InputError) as error:
+    except (ConfigError, InputError) as error:
         raise WeightsError(
             f"{path}: its card describes no model ({error}); export it again"
         ) from error
+    readout, expected = params["readout"], (model.channels, *model.widths)
     n_layers = sum(name.startswith("dense") for name in readout)
     kernels = [readout[f"dense{k}"]["kernel"].shape for k in range(n_layers)]
     if model.layer_norm != (n_layers < len(readout)):
@@ -149,6 +150,13 @@ def model_of_card(
         raise WeightsError(
             f"{path}: its readout has the channels {found}, its card says {expected}; "
             "the two do not belong together: export it again"
+        )
+    sigma = float(np.max(params["finalizer"]["sigma_grid_px"]))
+    # A mean of values at the limit may be rounded to one above it.
+    if model.blur_truncate and sigma > model.max_sigma_grid_px * (1 + 1e-4):
+        raise WeightsError(
+            f"{path}: its blur has sigma {sigma:g}; at most "
+            f"{model.max_sigma_grid_px:g} cells are computed"
         )
     return model
 

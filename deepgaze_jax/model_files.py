@@ -1,6 +1,7 @@
 """Models as safetensors files: tensors, and a card that says what they are."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from deepgaze_jax.conversion import safetensors_file
-from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.errors import ConfigError, WeightsError
 from deepgaze_jax.files import replacing
 
 __all__ = [
@@ -83,13 +84,13 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
         An existing file.
 
     Raises:
-        WeightsError: there is no such model (names those that there are), or a run
-            that has not finished.
+        ConfigError: there is no such model; names those that there are.
+        WeightsError: a run that has not finished.
 
     Example:
         >>> resolve("deepgaze9")
         Traceback (most recent call last):
-        deepgaze_jax.errors.WeightsError: deepgaze9: no such model or file; ...
+        deepgaze_jax.errors.ConfigError: deepgaze9: no such model or file; ...
     """
     name = ALIASES.get(str(name_or_path), str(name_or_path))
     if name in MODELS:
@@ -97,6 +98,8 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
         if path.is_file():
             return path
         problem = f"the model {name} is not part of this installation"
+    elif not isinstance(name_or_path, str | os.PathLike):
+        problem = f"{type(name_or_path).__name__} is not the name of a model or a file"
     else:
         path = Path(name_or_path)
         if path.is_file():
@@ -105,7 +108,7 @@ def resolve(name_or_path: str | Path, folder: Path = _PRETRAINED) -> Path:
             return _of_run(path)
         problem = f"{name_or_path}: no such model or file"
     there = ", ".join(available_models(folder)) or "none"
-    raise WeightsError(
+    raise ConfigError(
         f"{problem}; available models: {there}; or give a .safetensors file"
     )
 
@@ -118,7 +121,8 @@ def _of_run(run: Path) -> Path:
     if (run / "config.json").is_file():
         problem = (
             "training has not finished; go on with "
-            f"`deepgaze train --data ... -o {run} --resume`"
+            f"`deepgaze train --data ... -o {run} --resume` and the options that it "
+            "was started with"
         )
     else:
         problem = (
@@ -164,8 +168,9 @@ def load_model(
         `({"readout/dense0/kernel": float32 [F, in, out], ...}, card)`.
 
     Raises:
-        WeightsError: no such model, a damaged file, a newer format, or tensors that
-            are missing, unknown or mis-shaped: all of them are named at once.
+        ConfigError: no such model.
+        WeightsError: a damaged file, a newer format, or tensors that are missing,
+            unknown or mis-shaped: all of them are named at once.
     """
     path = resolve(name_or_path, folder)
     tensors, card = read_tensors(path)

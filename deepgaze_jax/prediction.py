@@ -30,9 +30,10 @@ def load_pretrained(
             of those in the cache or in the model file.
 
     Raises:
-        WeightsError: features of another family than the readout was trained on; no
-            such model, a run that has not finished, a damaged file, or a
-            card that this version cannot use.
+        ConfigError: no such model.
+        WeightsError: features of another family than the readout was trained on, a
+            run that has not finished, a damaged file, or a card that this version
+            cannot use.
 
     Example:
         >>> predictor = load_pretrained("deepgaze2")  # doctest: +SKIP
@@ -58,7 +59,7 @@ def load_pretrained(
     return Predictor(
         # Not the whole path: results that name it may be published.
         name=path.stem if path.stem in MODELS else Path(name_or_path).name,
-        model=model_of_card(card, params["readout"], path),
+        model=model_of_card(card, params, path),
         params=params,
         center_biases=center_biases,
         card=card,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,13 @@ class Predictor:
     stored_features: Params | None = None
     sha256: str = ""
 
+    def __repr__(self) -> str:
+        return (
+            f"Predictor({self.name!r}, network={self.model.network!r}, "
+            f"n_folds={self.n_folds}, "
+            f"pixels_per_dva={self.card.get('pixels_per_dva')})"
+        )
+
     @property
     def n_folds(self) -> int:
         """Number of folds F."""
@@ -111,9 +119,9 @@ class Predictor:
             pixel; log-sum-exp 0.
 
         Raises:
-            InputError: not a picture, a center bias that does not fit it, or
-                pixels_per_dva without a meaning for this model.
-            ConfigError: no such fold or center bias.
+            InputError: not a picture, or a center bias that does not fit it.
+            ConfigError: no such fold or center bias, or pixels_per_dva without a
+                meaning for this model.
             WeightsError: the feature weights are missing or of another family.
 
         Reference:
@@ -165,7 +173,7 @@ class Predictor:
             float32 [h, w, channels], for `log_density_of_features`.
 
         Raises:
-            InputError: pixels_per_dva without a meaning for this model.
+            ConfigError: pixels_per_dva without a meaning for this model.
             WeightsError: the feature weights are missing or of another family.
         """
         height, width = self.model_size(picture.shape[:2], pixels_per_dva)
@@ -196,9 +204,10 @@ class Predictor:
             float32 [H, W], log-sum-exp 0.
 
         Raises:
-            InputError: features of another grid than the picture's, a center bias that
-                does not fit, or pixels_per_dva without a meaning for this model.
-            ConfigError: no such fold or center bias.
+            InputError: features of another grid than the picture's, or a center bias
+                that does not fit.
+            ConfigError: no such fold or center bias, or pixels_per_dva without a
+                meaning for this model.
         """
         size = self.model_size(image_size, pixels_per_dva)
         expected = (*self.model.feature_grid(*size), self.model.channels)
@@ -256,7 +265,7 @@ class Predictor:
             pixels_per_dva: of the picture; by default that of the card.
 
         Raises:
-            InputError: not a positive number, or the card does not say which value
+            ConfigError: not a positive number, or the card does not say which value
                 the model was trained at.
         """
         scale = float(self.card["input_scale"])
@@ -264,14 +273,15 @@ class Predictor:
             return scale
         known = self.card.get("pixels_per_dva")
         if known is None:
-            raise InputError(
+            raise ConfigError(
                 f"the card of {self.name} does not say how many pixels per degree of "
                 "visual angle it was trained at, so pixels_per_dva cannot be used; "
                 "leave it out"
             )
-        if not (np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
-            raise InputError(
-                f"pixels_per_dva is {pixels_per_dva}; expected a positive number "
+        number = isinstance(pixels_per_dva, numbers.Real)
+        if not (number and np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
+            raise ConfigError(
+                f"pixels_per_dva is {pixels_per_dva!r}; expected a positive number "
                 f"({known:g} is what {self.name} was trained at)"
             )
         return scale * float(known) / float(pixels_per_dva)
@@ -286,17 +296,19 @@ class Predictor:
             pixels_per_dva: of the picture; by default that of the card.
 
         Raises:
-            InputError: see `image_scale`; or an image too large to be computed, or too
-                small for the network.
+            ConfigError: see `image_scale`.
+            InputError: an image too large to be computed, or too small for the network.
         """
         scale = self.image_scale(pixels_per_dva)
-        height, width = scaled_size(*image_size, scale)
-        if height * width > MAX_PIXELS:
+        seen = [float(size) * scale for size in image_size]
+        # Of the product, which may be infinite, before anything is rounded to it.
+        if seen[0] * seen[1] > MAX_PIXELS:
             raise InputError(
                 f"a picture of {image_size[0]}x{image_size[1]} pixels would be seen at "
-                f"{height}x{width} (scale {scale:g}); shrink it, or check "
+                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); shrink it, or check "
                 "pixels_per_dva"
             )
+        height, width = scaled_size(*image_size, scale)
         try:
             self.model.feature_grid(height, width)
         except InputError as error:

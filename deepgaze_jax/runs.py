@@ -85,6 +85,8 @@ def run_identity(
 def check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
     """Raise ConfigError where the folder holds a run that this one must not touch."""
     path = run / "config.json"
+    if run.exists() and not run.is_dir():
+        raise ConfigError(f"{run} is a file; give a folder for the run")
     if not path.exists() and not (run / "checkpoints").exists():
         return
     if not resume:
@@ -98,13 +100,33 @@ def check_run(run: Path, identity: dict[str, Any], resume: bool) -> None:
             f"{path} is missing or damaged, so it is unknown what the run is; choose "
             "another folder"
         ) from error
-    different = [
+    options = [
         f"{name} was {before.get(name)!r} and is {identity.get(name)!r}"
-        for name in sorted({*before, *identity})
+        for name in sorted({*before, *identity} - {"data"})
         if before.get(name) != identity.get(name)
     ]
-    if different:
-        raise ConfigError(f"{run} is another run: {'; '.join(different)}")
+    if options:
+        raise ConfigError(
+            f"{run} is another run: {'; '.join(options)}; repeat the options that it "
+            "was started with, or choose another folder"
+        )
+    if before.get("data") != identity["data"]:
+        raise ConfigError(
+            f"{run} is a run on other data: "
+            f"{'; '.join(_differences(before.get('data'), identity['data']))}; give "
+            "the data that it was started with, or choose another folder"
+        )
+
+
+def _differences(before: Any, data: dict[str, Any]) -> list[str]:
+    """Return what is different in the data of a run, in words."""
+    before = before if isinstance(before, dict) else {}
+    words = {"fixations": "the fixations differ", "features": "the pictures differ"}
+    return [
+        words.get(name, f"its {name} was {before.get(name)!r} and is {data[name]!r}")
+        for name in data
+        if before.get(name) != data[name]
+    ]
 
 
 @contextlib.contextmanager

@@ -4,8 +4,9 @@ import dataclasses
 import math
 from typing import Literal
 
+from deepgaze_jax.architectures import ARCHITECTURES
 from deepgaze_jax.errors import ConfigError
-from deepgaze_jax.model import ARCHITECTURES, FixationModel
+from deepgaze_jax.model import FixationModel
 from deepgaze_jax.train_step import Optimiser
 
 __all__ = ["TrainConfig"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deepgaze_jax.architectures import ARCHITECTURES
 from deepgaze_jax.center_bias import CENTER_BIAS_SHAPE
 from deepgaze_jax.conversion.assemble import assemble, expected_input
 from deepgaze_jax.conversion.containers import WeightFile, read_any
@@ -24,7 +25,7 @@ from deepgaze_jax.conversion.releases import Release, release_of
 from deepgaze_jax.conversion.vgg19 import Params
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.files import write_text
-from deepgaze_jax.model import ARCHITECTURES
+from deepgaze_jax.model_cards import model_of_card, nested
 from deepgaze_jax.model_files import (
     FORMAT_VERSION,
     check_version,
@@ -402,14 +403,9 @@ def _model(
         "source_sha256": file.sha256,
     }
     card |= {"notes": release.notes} if release.notes else {}
-    model = ARCHITECTURES[release.name]()
-    card["model"] = dataclasses.asdict(model)
-    sigma = float(tensors["finalizer/sigma_grid_px"].max())
-    if model.blur_truncate and sigma > model.max_sigma_grid_px:
-        raise WeightsError(
-            f"{file.path}: its blur has sigma {sigma:g}; at most "
-            f"{model.max_sigma_grid_px:g} cells are computed"
-        )
+    card["model"] = dataclasses.asdict(ARCHITECTURES[release.name]())
+    # Whoever loads it must not be the first to see that it cannot be computed.
+    model_of_card(card, nested(tensors), file.path)
     if converted is None:
         return tensors, card | {"network": "icf", "family": "icf"}
     features = {k: converted.card[k] for k in ("network", "family", "preprocessing")}

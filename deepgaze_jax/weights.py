@@ -15,7 +15,7 @@ import platformdirs
 
 from deepgaze_jax import icf
 from deepgaze_jax.conversion import vgg19
-from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.errors import ConfigError, WeightsError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.model_files import (
     FORMAT_VERSION,
@@ -100,7 +100,7 @@ def cached_path(name: str | WeightsEntry) -> Path | None:
     A file that was made from another source, or is damaged, counts as not there.
 
     Raises:
-        WeightsError: no such weights are registered.
+        ConfigError: no such weights are registered.
     """
     entry = _entry(name)
     path = _path(entry)
@@ -137,8 +137,9 @@ def fetch(
         A safetensors file in `cache_dir()`.
 
     Raises:
-        WeightsError: unknown name, a wrong file, or no source worked: the line says
-            why each of them failed.
+        ConfigError: unknown name.
+        WeightsError: a wrong file, or no source worked: the line says why each of
+            them failed.
 
     Example:
         >>> fetch("vgg19").name  # doctest: +SKIP
@@ -297,7 +298,7 @@ def _entry(name: str | WeightsEntry) -> WeightsEntry:
     if isinstance(name, WeightsEntry):
         return name
     if name not in REGISTRY:
-        raise WeightsError(
+        raise ConfigError(
             f"no weights are registered under {name!r}; there are: "
             f"{', '.join(REGISTRY)}"
         )

@@ -6,7 +6,7 @@ Ten folds over images as in training. Bandwidth and weights are fitted on a fold
 training images and scored on its test images; the baseline, and the center bias in the
 mixture, is that of the fold. Beside it the same with parameters and center bias of the
 whole data set, each image left out of its own center bias. Writes scores per image
-(CSV) and the parameters and means (JSON). Six minutes of one core, 1 GB of memory; a
+(CSV) and the parameters and means (JSON). Two minutes of one core, 1 GB of memory; a
 fold that is already in the JSON is not fitted again.
 """
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import oracles
 
-from deepgaze_jax.model import deepgaze2
+from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.model_files import save_model, write_tensors
 from deepgaze_jax.weights import REGISTRY
 

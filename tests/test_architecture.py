@@ -47,6 +47,7 @@ LEVELS = {
     "summaries": 1,
     "to_density": 1,
     "vgg": 1,
+    "architectures": 2,
     "conversion": 2,
     "datasets": 2,
     "folds": 2,

@@ -6,11 +6,13 @@ import pytest
 import tiny
 
 from deepgaze_jax import weights
+from deepgaze_jax.architectures import ARCHITECTURES, deepgaze1, icf
 from deepgaze_jax.center_bias import resample_log_density
+from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.errors import ConfigError, DeepGazeError
 from deepgaze_jax.metrics import information_gain
-from deepgaze_jax.model import ARCHITECTURES, deepgaze1, icf
+from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_files import write_tensors
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.train_config import TrainConfig
@@ -105,3 +107,83 @@ def test_configurations():
     }
     with pytest.raises(ConfigError, match="architecture is 'eDN'; there are deepgaze2"):
         TrainConfig(architecture="eDN")
+
+
+IIE = {"layer_norm": True, "nonlinearity": "softplus"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "vgg16"}, "network of a model is 'vgg16'; expected one of vgg19"),
+        ({"network": {}}, "network of a model is {}"),
+        ({"taps": ("icf",)}, "unknown VGG-19 taps ['icf']"),
+        ({"taps": ()}, "taps of a model is (); expected one or more names"),
+        ({"taps": "conv5_1"}, "taps of a model is 'conv5_1'"),
+        ({"taps": (("conv5_1",),)}, "one or more names"),
+        ({"taps": ("conv4_1", "conv5_1")}, "must lie on one grid"),
+        ({"taps": ("conv1_1",)}, "whole multiples of the grid's"),
+        ({"network": "icf"}, "of ICF; it has one: icf"),
+        ({"network": "alexnet", "taps": ("conv1", "conv5")}, "strides [4, 16]"),
+        ({"downsample": 0}, "downsample of a model is 0; expected a whole number from"),
+        ({"downsample": 2.0}, "downsample of a model is 2.0"),
+        ({"downsample": 10**9}, "from 1 to 64"),
+        ({"readout_stride": -4}, "readout_stride of a model is -4"),
+        ({"readout_stride": 3}, "whole multiples of the grid's"),
+        ({"sampling": "cubic"}, "sampling of a model is 'cubic'; expected one of mean"),
+        ({"sampling": []}, "sampling of a model is []"),
+        ({"nonlinearity": "gelu"}, "expected one of relu, softplus"),
+        ({"widths": ()}, "widths of a model is ()"),
+        ({"widths": (16, 2)}, "of which the last is 1"),
+        ({"widths": (0, 1)}, "widths of a model is (0, 1)"),
+        ({"widths": (-3, 1)}, "widths of a model is (-3, 1)"),
+        ({"widths": (True, 1)}, "widths of a model is (True, 1)"),
+        ({"widths": [4, 1]}, "widths of a model is [4, 1]"),
+        ({"widths": (1,), **IIE}, "two or more, as every layer norm needs a layer"),
+        ({"layer_norm": "no"}, "layer_norm of a model is 'no'"),
+        ({"blur_radius": 0}, "blur_radius of a model is 0"),
+        ({"blur_radius": 10**9}, "a whole number from 1 to 1000"),
+        ({"blur_radius": "9" * 500}, "blur_radius of a model is '999"),
+        (
+            {"blur_truncate": 0},
+            "blur_truncate of a model is 0; expected a number above",
+        ),
+        ({"blur_truncate": -1.0}, "blur_truncate of a model is -1.0"),
+        ({"blur_truncate": float("nan")}, "blur_truncate of a model is nan"),
+        ({"sigma_grid_px": float("inf")}, "sigma_grid_px of a model is inf"),
+        ({"sigma_grid_px": True}, "sigma_grid_px of a model is True"),
+    ],
+)
+def test_settings_that_no_model_can_have(changes, words):
+    """One line each, before a picture is looked at or a feature computed."""
+    with pytest.raises(DeepGazeError) as caught:
+        FixationModel(**changes)
+    line = str(caught.value)
+    assert words in line and "\n" not in line and len(line) < 200
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"architecture": "icf", "taps": ("conv5_1",)}, "of ICF; it has one: icf"),
+        ({"architecture": "deepgaze1", "taps": ("conv1", "conv5")}, "one grid"),
+        ({"architecture": "deepgaze1", "taps": ("conv5_1",)}, "unknown AlexNet taps"),
+        ({"architecture": "deepgaze1", "taps": ()}, "one or more names"),
+        ({"taps": ("conv4_1", "conv5_1")}, "must lie on one grid"),
+        ({"taps": ("conv1_1",)}, "whole multiples of the grid's"),
+        ({"widths": (0, 1)}, "whole numbers from 1"),
+        ({"architecture": "deepgaze2-iie-readout", "widths": (1,)}, "two or more"),
+    ],
+)
+def test_a_run_of_such_a_model_leaves_nothing(
+    options, words, cache, tiny_folders, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(cache))
+    given = [str(tiny_folders["one"]), "-o", str(tmp_path / "run")]
+    for name, value in options.items():
+        texts = [value] if isinstance(value, str) else map(str, value)
+        given += [f"--{name}", *texts]
+    assert main(["train", "--data", *given]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "run").exists()

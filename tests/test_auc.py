@@ -266,11 +266,11 @@ def test_sauc_mit_draws_from_ten_other_images():
 
 
 def test_other_images_are_scaled_exactly():
-    # 6 of 30 pixels is 2 of 10, not a trace less; the far edge stays inside.
-    far = np.nextafter(30.0, 0)
-    fixations = Fixations([0, 1, 1], [0] * 3, [0, 0, 1], [1, 6, far], [0, 0, 0])
-    others = OtherFixations(fixations, [(1, 10), (1, 30)])
-    assert np.flatnonzero(others.counts(0)).tolist() == [2, 9]
+    # 11 of 22 pixels is 15 of 30, not a trace less; the far edge stays inside.
+    far = np.nextafter(22.0, 0)
+    fixations = Fixations([0, 1, 1], [0] * 3, [0, 0, 1], [1, 11, far], [0, 0, 0])
+    others = OtherFixations(fixations, [(1, 30), (1, 22)])
+    assert np.flatnonzero(others.counts(0)).tolist() == [15, 29]
 
 
 GOOD = np.arange(35.0).reshape(5, 7)

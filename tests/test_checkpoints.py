@@ -1,4 +1,5 @@
 import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,26 @@ def test_no_checkpoint(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
         with pytest.raises(ConfigError, match="no checkpoint"):
             checkpoints.load(state(0))
+
+
+def test_an_interrupt_waits_until_the_save_is_whole(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        save = checkpoints._checkpointer.save
+
+        def interrupted_save(*args, **options):
+            os.kill(os.getpid(), signal.SIGINT)
+            save(*args, **options)
+
+        monkeypatch.setattr(checkpoints._checkpointer, "save", interrupted_save)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.save(1, state(1))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert checkpoints.latest == 1
+        assert_same(checkpoints.load(state(0)), state(1))
+    assert os.listdir(tmp_path / "c") == ["1"]
 
 
 @pytest.mark.parametrize(

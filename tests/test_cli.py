@@ -153,7 +153,7 @@ def test_what_fails_for_all_pictures_is_said_once(capsys, model, options, words)
     pictures = [save_picture("a.png"), save_picture("b.png")]
     argv = ["predict", *pictures, "-o", "out", "--model", model, *options]
     code, out, err = run(capsys, *argv)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.startswith("deepgaze: ") and err.count("\n") == 1
     assert all(word in err for word in words)
     assert not Path("out").exists() or not files("out")
@@ -312,7 +312,7 @@ def test_weights(capsys, small_cache):
     code, out, err = run(capsys, "weights", "fetch", "vgg19", "--file", "page.h5")
     assert (code, out, err.count("\n")) == (1, "", 1) and "page.h5" in err
     code, _, err = run(capsys, "weights", "fetch", "vgg18")
-    assert code == 1 and "'vgg18'" in err
+    assert code == 2 and "'vgg18'" in err
 
 
 def test_doctor(capsys, small_cache):
@@ -443,7 +443,14 @@ def test_interrupted(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("deepgaze_jax.cli.predict.load_pretrained", interrupted)
-    assert run(capsys, "predict", "a.png", "-o", "out") == (130, "", "")
+    argv = ["predict", "a.png", "-o", "out"]
+    assert run(capsys, *argv) == (130, "", "deepgaze: interrupted\n")
+    folder = write_folder(Path("data"))
+    monkeypatch.setattr("deepgaze_jax.training.train", interrupted)
+    code, out, err = run(capsys, "train", "--data", folder, "-o", "run")
+    assert (code, out) == (130, "")
+    hint = "go on with the same command and --resume"
+    assert err == f"deepgaze: interrupted; {hint}\n"
 
 
 def in_a_process(*argv, **environment):

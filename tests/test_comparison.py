@@ -1,6 +1,7 @@
 """Evaluation of several models, against slow implementations and by hand."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import ConfigError, DataError, InputError
 from deepgaze_jax.evaluation.aggregate import add_explained, pairs_of_models
 from deepgaze_jax.evaluation.baselines import (
     CenterBiasSource,
@@ -184,6 +185,23 @@ def test_gold_standard_predicts_each_person_from_the_others(dataset):
         assert joint.rows[index].scores["cc"] is not None
 
 
+def test_what_is_fitted_does_not_know_the_image(dataset):
+    fixations = dataset.fixations
+    own = fixations.image == 2
+    x, y = np.where(own, 1.5, fixations.x), np.where(own, 28.5, fixations.y)
+    moved = dataclasses.replace(
+        dataset, fixations=dataclasses.replace(fixations, x=x, y=y)
+    )
+    before, after = CrossFit(dataset), CrossFit(moved)
+    np.testing.assert_array_equal(before.center_bias(2), after.center_bias(2))
+    fold = before.fold_of[2]
+    assert before.gold_standards[fold] == after.gold_standards[fold]
+    others = [k for k in range(len(before.folds)) if 2 in before.folds[k].train]
+    assert all(before.gold_standards[k] != after.gold_standards[k] for k in others)
+    image = before.folds[others[0]].test[0]
+    assert (before.center_bias(image) != after.center_bias(image)).any()
+
+
 @pytest.mark.parametrize("is_costly", [False, True])
 def test_an_interrupted_evaluation_goes_on(dataset, is_costly, tmp_path):
     settings = ScoreSettings(blur_px=BLUR)
@@ -217,9 +235,9 @@ def test_refusals(dataset):
         score_model(Spot(refused=range(7)), dataset, baseline=uniform)
     with pytest.raises(InputError, match="no center bias of its own"):
         score_model(Spot(), dataset)
-    with pytest.raises(InputError, match=r"no metric 'pauc'; there are ll, ig"):
+    with pytest.raises(ConfigError, match=r"no metric 'pauc'; there are ll, ig"):
         ScoreSettings(("pauc",))
-    with pytest.raises(InputError, match="blur is 0"):
+    with pytest.raises(ConfigError, match="blur is 0"):
         ScoreSettings(blur_px=0)
     with pytest.raises(DataError, match="does not state pixels_per_dva"):
         settings = ScoreSettings(("cc",), blur_px=None, blur_dva=1.0)
@@ -389,23 +407,30 @@ def test_one_model_and_parquet(folder, model, capsys):
 def test_wrong_use_of_the_command(folder, dataset, model, capsys):
     write_maps(dataset)
     argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model"]
-    for words, message in (
-        (["maps", "maps"], "two models are called 'maps'"),
-        (["maps", "--baseline", "own"], "no center bias of its own"),
-        (["maps", "--baseline", "joint"], "no baseline of an information gain"),
-        (["nothing"], "no such model"),
-        (["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
-        ([model, "--metrics", "emd"], "no metric 'emd'"),
-        (["people=joint"], "baselines keep their names"),
-        (["joint=maps"], "baselines keep their names"),
+    for code, words, message in (
+        (2, ["maps", "maps"], "two models are called 'maps'"),
+        (2, ["maps", "--baseline", "own"], "no center bias of its own"),
+        (2, ["maps", "--baseline", "joint"], "no baseline of an information gain"),
+        (2, ["nothing"], "no such model"),
+        (2, ["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
+        (2, [model, "--metrics", "emd"], "no metric 'emd'"),
+        (2, ["people=joint"], "baselines keep their names"),
+        (2, ["joint=maps"], "baselines keep their names"),
+        (2, ["maps", "-o", "t.txt"], "CSV or Parquet"),
+        (1, ["maps", "--blur-dva", "1"], "does not state pixels_per_dva"),
     ):
-        assert main([*argv, *words]) == 1
+        assert main([*argv, *words]) == code
         assert message in capsys.readouterr().err
     # The JSON's name is not typed: what is there already may be anything.
     Path("t.json").write_text('{"mine": 1}')
     assert main([*argv, "maps"]) == 1
     assert "t.json: is no JSON of an evaluation" in capsys.readouterr().err
     Path("t.json").unlink()
+    tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)
+    assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", model]) == 0
+    Path("t.csv").unlink()
+    assert main(["evaluate", "--data", "two", "-o", "t.csv", "--model", "joint"]) == 1
+    assert "cross-validation needs at least 3" in capsys.readouterr().err
     Path("densities/02_log_density.npy").unlink()
     assert main([*argv, "densities"]) == 1
     assert "1 of 7 images have no .npy file, first 02.png" in capsys.readouterr().err

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from writers_pickle import Call, Name, torch_legacy, torch_zip
 
+from deepgaze_jax.architectures import deepgaze1
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion import deepgaze1_pth, identify
 from deepgaze_jax.conversion.identify import statistics
 from deepgaze_jax.conversion.releases import release_of
 from deepgaze_jax.errors import WeightsError
-from deepgaze_jax.model import deepgaze1
 from deepgaze_jax.model_cards import model_of_card, nested
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.prediction import load_pretrained
@@ -210,7 +210,7 @@ def test_a_file_becomes_a_model(tmp_path, arrays, params, layout):
     assert "assumed" in card["notes"] and "not that model" in card["notes"]
     assert "do not pass on" in card["licence"]
     assert len(card["source_sha256"]) == 64 and card["source"] == "deepgaze1.pth"
-    assert model_of_card(card, nested(tensors)["readout"], result) == deepgaze1()
+    assert model_of_card(card, nested(tensors), result) == deepgaze1()
     # Its features alone.
     found = load_weights(path)
     assert found.card["preprocessing"].startswith("RGB/255")

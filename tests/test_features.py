@@ -13,11 +13,12 @@ import pytest
 import tiny
 from PIL import Image
 
+from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.datasets.features import build_cache, plan_cache, stored_maps
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.images import load_image, rgb_sha256
-from deepgaze_jax.model import FixationModel, deepgaze2
+from deepgaze_jax.model import FixationModel
 
 SHALLOW = FixationModel(taps=tiny.TAPS)
 SMALL = (16, 24)

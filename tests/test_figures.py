@@ -345,7 +345,7 @@ def test_wrong_use_of_the_command(evaluated, capsys):
         (["--data", "data", "--model", "x"], 1, "no model 'x'"),
         (["--labels", "our=Ours"], 2, "no model 'our'; they have ours, maps"),
         (["--data", "data", "--models", "b=maps"], 2, "no model 'b'"),
-        (["--data", "data"], 1, "maps"),  # Is there, but `ours` is not a name.
+        (["--data", "data"], 2, "maps"),  # Is there, but `ours` is not a name.
     ):
         assert main([*argv, *words]) == code
         if "--data" not in words or words[1] != "data" or len(words) > 2:

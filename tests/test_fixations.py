@@ -95,6 +95,23 @@ def test_counts_refuse_what_is_outside(x):
         fixations.counts(0, 60, 80)
 
 
+def test_coordinates_that_are_shares_are_refused():
+    x, y = [0.0, 0.4, 0.7, 1.0, 0.2], [0.0, 0.25, 1.0, 0.5, 0.1]
+    (problem,) = sound(x=x, y=y).problems(SIZES)
+    assert (problem.count, problem.first_row) == (5, 0)
+    assert "between 0 and 1" in problem.what and "multiply" in problem.advice
+    assert sound(x=[*x[:-1], 2], y=y).problems(SIZES) == ()
+    # Somebody may have looked at the corner.
+    assert sound(x=[0, 1, 0, 0, 1], y=[0] * 5).problems(SIZES) == ()
+
+
+@pytest.mark.parametrize("point", [(13, -3), (-3, 13)])
+def test_what_is_negative_does_not_fit_the_other_way_round(point):
+    x, y = point
+    (problem,) = sound(x=[0, x, 5, 6, 49], y=[0, y, 5, 6, 39]).problems(SIZES)
+    assert problem.advice == "drop them, or check units and origin"
+
+
 def test_sound_fixations_pass():
     assert sound().problems(SIZES) == ()
     sound().validate(SIZES)

@@ -48,7 +48,7 @@ def some_images(n_images=6, seed=0):
     sizes = np.column_stack(
         [rng.integers(30, 60, n_images), rng.integers(40, 70, n_images)]
     )
-    image = np.repeat(np.arange(n_images), 12)
+    image = np.repeat(np.arange(n_images), np.resize([12, 8, 16], n_images))
     n = len(image)
     subject = np.tile(np.arange(4), n // 4)
     place = rng.uniform(0.2, 0.8, (2, n_images, 2))[:, image, rng.integers(0, 2, n)]

@@ -8,9 +8,10 @@ import oracles
 import oracles_icf
 import pytest
 
+from deepgaze_jax.architectures import icf
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.icf import icf_features
-from deepgaze_jax.model import icf, select_folds
+from deepgaze_jax.model import select_folds
 from deepgaze_jax.model_files import save_model
 from deepgaze_jax.ops import pool_mean
 from deepgaze_jax.prediction import load_pretrained
@@ -52,9 +53,9 @@ def test_golden_tensors(release, golden, case):
     first = select_folds(release.params, [0])
     one = jax.tree.map(lambda leaf: leaf[0], first)
     readout_map = model.readout_map(one["readout"], features, size)
-    # The maps lie near -50, where float32 is coarse: relative to their size.
-    largest = np.abs(golden[f"{case}_readout0"]).max()
-    assert difference(readout_map, golden[f"{case}_readout0"]) <= TOLERANCE * largest
+    # The maps lie near -50, where neighbours of float32 are 3.8e-6 apart; the authors'
+    # own are 1.0e-5 away from the same layers in float64.
+    assert difference(readout_map, golden[f"{case}_readout0"]) <= 2 * TOLERANCE
     pooled = model.pool_center_bias(center_bias)
     assert difference(pooled, golden[f"{case}_cb_small"]) <= TOLERANCE
     # The blur alone has no output of its own: its level is free, so compare shapes.
@@ -158,6 +159,14 @@ def test_batches():
     for k in (0, 1):
         single = icf_features({}, images[k])["icf"]
         assert difference(found[k, 0], np.asarray(single)) <= 1e-6
+
+
+def test_memory():
+    """Thirty maps of the picture's size never lie side by side."""
+    image = jax.ShapeDtypeStruct((300, 400, 3), np.float32)
+    compiled = jax.jit(lambda x: icf_features({}, x)).lower(image).compile()
+    planes = compiled.memory_analysis().temp_size_in_bytes / (4 * 300 * 400)
+    assert planes < 20
 
 
 def test_wrong_arguments():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.errors import ConfigError, WeightsError
 from deepgaze_jax.model_files import (
     ALIASES,
     FORMAT_VERSION,
@@ -45,8 +45,8 @@ def path(tmp_path):
     return tmp_path / "m.safetensors"
 
 
-def refused(function, *args, words=(), **kwargs):
-    with pytest.raises(WeightsError) as caught:
+def refused(function, *args, words=(), kind=WeightsError, **kwargs):
+    with pytest.raises(kind) as caught:
         function(*args, **kwargs)
     message = str(caught.value)
     assert "\n" not in message
@@ -238,12 +238,14 @@ def test_other_files(path, tmp_path):
     refused(load_model, path, words=["web page", "expected a safetensors file"])
     path.write_bytes(b"\x80\x04" + bytes(20))
     refused(load_model, path, words=["pickle"])
-    refused(load_model, tmp_path / "no.safetensors", words=["no such model or file"])
+    words = ["no such model or file"]
+    refused(load_model, tmp_path / "no.safetensors", words=words, kind=ConfigError)
     refused(load_model, tmp_path, words=["is a folder"])
 
 
 def test_names_and_aliases(tmp_path):
-    refused(resolve, "deepgaze2", tmp_path, words=["deepgaze2-osie", "models: none"])
+    words = ["deepgaze2-osie", "models: none"]
+    refused(resolve, "deepgaze2", tmp_path, words=words, kind=ConfigError)
     save_model(tmp_path / "icf-osie.safetensors", small_model(), CARD)
     assert available_models(tmp_path) == ("icf-osie",)
     for name in ("icf", "icf-osie"):
@@ -251,7 +253,8 @@ def test_names_and_aliases(tmp_path):
         assert load_model(name, tmp_path)[1]["family"] == "O"
     # Nothing else steps in for a model that is not there.
     for name in ("deepgaze2", "deepgaze1-osie", "deepgaze3"):
-        refused(resolve, name, tmp_path, words=[name, "available models: icf-osie"])
+        words = [name, "available models: icf-osie"]
+        refused(resolve, name, tmp_path, words=words, kind=ConfigError)
 
 
 def test_every_alias_names_a_model():

@@ -7,7 +7,8 @@ import numpy as np
 import oracles
 import pytest
 
-from deepgaze_jax import model as library
+from deepgaze_jax.architectures import deepgaze2
+from deepgaze_jax.model import mixture
 from deepgaze_jax.readout import fold_feature_scaling
 
 TOLERANCE = 1e-5
@@ -19,7 +20,7 @@ FOLDS = tuple(itertools.product(SIGMAS, ALPHAS))
 
 @pytest.fixture(scope="module")
 def model():
-    return library.deepgaze2()
+    return deepgaze2()
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_readout_on_the_small_grid_equals_upsample_first(case, model, params):
 def test_log_density(case, model, params):
     ours = model.log_density(params, case["features"], case["center_bias"])
     assert_log_density(ours, case["oracle"]["fold_log_densities"])
-    assert_log_density(library.mixture(ours), case["oracle"]["log_density"])
+    assert_log_density(mixture(ours), case["oracle"]["log_density"])
 
 
 def test_log_density_without_center_bias(case, model, params):
@@ -159,7 +160,7 @@ def test_log_density_without_center_bias(case, model, params):
     expected = case["oracle"]["fold_log_densities_without_center_bias"]
     assert_log_density(ours, expected)
     expected = case["oracle"]["log_density_without_center_bias"]
-    assert_log_density(library.mixture(ours), expected)
+    assert_log_density(mixture(ours), expected)
 
 
 def test_log_density_mapped_back_to_another_size(case, model, params):
@@ -193,7 +194,7 @@ def test_jit_and_batches_change_nothing(model, feature_params, params):
         features = model.features(feature_params, images[i])
         single = model.log_density(params, features, biases[i])
         assert np.abs(batch[:, i] - single).max() <= TOLERANCE
-    assert library.mixture(batch).shape == (2, *size)
+    assert mixture(batch).shape == (2, *size)
 
 
 def test_init_layout(model):

@@ -7,7 +7,7 @@ import oracles_alexnet
 import pytest
 
 from deepgaze_jax import vgg
-from deepgaze_jax.model import ARCHITECTURES
+from deepgaze_jax.architectures import ARCHITECTURES
 from deepgaze_jax.train_step import Batch, Optimiser, init_state, make_steps
 
 SIZE = (64, 96)

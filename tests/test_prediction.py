@@ -12,9 +12,10 @@ from PIL import Image
 
 import deepgaze_jax
 from deepgaze_jax import predictor as predictor_module
+from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.images import load_image, rgb_sha256
-from deepgaze_jax.model import FixationModel, deepgaze2
+from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained, predict
@@ -235,15 +236,31 @@ def test_options_that_make_no_sense(predictor):
     image = oracles.random_image(0, 8, 8)
     for fold in (2, -1, "3", "mixed", None, True, 0.0):
         refused(ConfigError, predictor.predict, image, fold=fold, words=["0 to 1"])
-    for value in (0, -1, float("nan"), float("inf")):
+    for value in (0, -1, float("nan"), float("inf"), "30", [24.0]):
         refused(
-            InputError,
+            ConfigError,
             predictor.predict,
             image,
             pixels_per_dva=value,
             words=["pixels_per_dva"],
         )
-    refused(InputError, predictor.predict, image, pixels_per_dva=1e-4, words=["shrink"])
+    for value in (1e-4, 1e-300, 1e-320):
+        with pytest.raises(InputError, match="check pixels_per_dva") as caught:
+            predictor.predict(image, pixels_per_dva=value)
+        assert len(str(caught.value)) < 200
+
+
+def test_a_model_is_shown_in_one_line(predictor):
+    assert repr(predictor) == (
+        "Predictor('small.safetensors', network='vgg19', n_folds=2, "
+        "pixels_per_dva=24.0)"
+    )
+
+
+def test_what_is_no_name_of_a_model():
+    for value in (None, 3):
+        words = [type(value).__name__, "available models"]
+        refused(ConfigError, load_pretrained, value, words=words)
 
 
 def test_scale_that_the_card_does_not_know(small_folds, tmp_path):
@@ -253,7 +270,7 @@ def test_scale_that_the_card_does_not_know(small_folds, tmp_path):
     predictor = load_pretrained(path)
     image = oracles.random_image(0, 8, 8)
     assert predictor.predict(image).shape == (8, 8)
-    refused(InputError, predictor.predict, image, pixels_per_dva=24, words=["card of"])
+    refused(ConfigError, predictor.predict, image, pixels_per_dva=24, words=["card of"])
 
 
 def test_features_of_another_size(predictor):
@@ -296,7 +313,7 @@ def test_run_folder(model_file, tmp_path):
     run.mkdir()
     refused(WeightsError, load_pretrained, run, words=["without model.safetensors"])
     (run / "config.json").write_text("{}")
-    refused(WeightsError, load_pretrained, run, words=["not finished", "--resume"])
+    refused(WeightsError, load_pretrained, run, words=["not finished", "--resume` and"])
     (run / "model.safetensors").write_bytes(model_file.read_bytes())
     assert load_pretrained(str(run)).name == run.name
 
@@ -308,6 +325,16 @@ def test_run_folder(model_file, tmp_path):
         ({"model": {"depth": 3}}, "depth"),
         ({"model": {"taps": ["conv9_1"]}}, "conv9_1"),
         ({"model": {"taps": ["conv5_1"]}}, "(512, 16, 32, 2, 1)"),
+        ({"model": {"taps": ["conv4_1", "conv5_1"]}}, "one grid"),
+        ({"model": {"network": "icf"}}, "of ICF"),
+        ({"model": {"sampling": "cubic"}}, "'cubic'"),
+        ({"model": {"nonlinearity": "gelu"}}, "'gelu'"),
+        ({"model": {"layer_norm": True}}, "layer_norm True"),
+        ({"model": {"blur_truncate": 0}}, "blur_truncate of a model is 0"),
+        ({"model": {"blur_truncate": 30.0}}, "at most 0.666667 cells"),
+        ({"model": {"blur_radius": 10**9}}, "1000000000"),
+        ({"model": {"downsample": 10**9}}, "1000000000"),
+        ({"model": {"widths": [16, 32, [2], 1]}}, "[2]"),
         ({"input_scale": None}, "input_scale None"),
         ({"pixels_per_dva": -1}, "pixels_per_dva -1"),
         ({"folds": [{}, {}]}, "training images"),
@@ -320,6 +347,19 @@ def test_run_folder(model_file, tmp_path):
 def test_cards_that_cannot_be_used(small_folds, tmp_path, card, word):
     path = small_models.write_model(tmp_path / "m.safetensors", small_folds, **card)
     refused(WeightsError, load_pretrained, path, words=[word])
+
+
+def test_a_mean_of_blurs_at_the_limit_may_round_above_it(small_folds, tmp_path):
+    """Training keeps sigma within the limit, its running mean only nearly."""
+    # The wider of the two is of 3 cells.
+    for limit, fits in ((3 * (1 - 1e-6), True), (3 * (1 - 1e-3), False)):
+        path = small_models.write_model(
+            tmp_path / "m.safetensors", small_folds, model={"blur_truncate": 20 / limit}
+        )
+        if fits:
+            load_pretrained(path)
+        else:
+            refused(WeightsError, load_pretrained, path, words=["sigma 3"])
 
 
 def test_configuration_comes_from_the_card(predictor, small_folds, tmp_path):
@@ -345,6 +385,7 @@ def test_module_function(model_file, predictor):
 def test_public_names():
     for name in deepgaze_jax.__all__:
         assert getattr(deepgaze_jax, name) is not None
-    assert set(deepgaze_jax.__all__) <= set(dir(deepgaze_jax))
+    shown = {name for name in dir(deepgaze_jax) if not name.startswith("__")}
+    assert shown == set(deepgaze_jax.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = deepgaze_jax.nonsense

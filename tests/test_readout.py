@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 
-from deepgaze_jax.model import deepgaze2, deepgaze2_iie_readout
+from deepgaze_jax.architectures import deepgaze2, deepgaze2_iie_readout
 from deepgaze_jax.readout import JointLayerNorm, Readout
 
 WIDTHS = (8, 16, 1, 128, 16, 1)

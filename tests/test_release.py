@@ -1,6 +1,7 @@
 """The shipped models: their cards, the README, and real photographs."""
 
 import csv
+import importlib
 import itertools
 import json
 import os
@@ -102,6 +103,14 @@ def test_readme_states_the_results(name):
     expected = [summary["per_image"]["ll"]["mean"], ig["mean"], ig["low"], ig["high"]]
     expected.append(summary["per_fixation"]["ig"]["mean"])
     assert found == [round(value, 3) for value in expected]
+
+
+def test_readme_has_the_table_that_the_experiment_makes(monkeypatch):
+    """Paired differences and the line of the center bias too."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    osie_table = importlib.import_module("osie_table")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert osie_table.MARKS[0] + osie_table.table() + osie_table.MARKS[1] in text
 
 
 def test_order_of_the_models():

@@ -8,10 +8,11 @@ import pytest
 import tiny
 
 from deepgaze_jax import weights
+from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.datasets.features import build_cache, plan_cache
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.folds import Fold, make_folds
-from deepgaze_jax.model import FixationModel, deepgaze2, select_folds
+from deepgaze_jax.model import FixationModel, select_folds
 from deepgaze_jax.readout import fold_feature_scaling
 from deepgaze_jax.train_step import (
     MIN_SIGMA_GRID_PX,

@@ -448,15 +448,32 @@ def test_existing_run_is_not_touched(reference, dataset):
     with pytest.raises(ConfigError) as error:
         train(dataset, tiny.config(seed=3, batch_size=5), run, resume=True)
     message = str(error.value)
-    assert "batch_size was 4 and is 5; seed was 0 and is 3" in message
+    assert "batch_size was 4 and is 5; seed was 0 and is 3; repeat the opt" in message
     assert "widths" not in message and "data" not in message
     assert model_bytes(run) == before
 
 
 def test_other_data_are_another_run(reference, dataset, tiny_folders, tmp_path):
     other = with_other_fixations(tiny_folders["one"], [0], tmp_path / "one")
-    with pytest.raises(ConfigError, match="data was"):
+    with pytest.raises(ConfigError, match=r"other data: the fixations differ; give"):
         train(other, tiny.config(), reference[0], resume=True)
+
+
+def test_differences_of_the_data_are_told_in_words(tmp_path):
+    data = {"name": "a", "pixels_per_dva": 24.0, "features": "f", "fixations": "x"}
+    (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "data": data}))
+    for changes, words in (
+        ({"features": "g"}, "data: the pictures differ; give the data that"),
+        ({"fixations": "y", "name": "b"}, "its name was 'a' and is 'b'; the fixations"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            runs.check_run(tmp_path, {"seed": 0, "data": data | changes}, True)
+
+
+def test_a_file_cannot_be_a_run(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ConfigError, match="run is a file; give a folder"):
+        runs.check_run(tmp_path / "run", {}, False)
 
 
 def test_finished_run_returns_at_once(reference, dataset):

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from deepgaze_jax import weight_scales
+from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.cli import main
 from deepgaze_jax.conversion.slow_network import fixed_picture
 from deepgaze_jax.errors import WeightsError
-from deepgaze_jax.model import deepgaze2
 from deepgaze_jax.model_files import check_family, read_card
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.vgg import CONVOLUTIONS, vgg19_features

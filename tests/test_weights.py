@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import pytest
 
-from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.errors import ConfigError, WeightsError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.model_files import read_card, read_tensors, write_tensors
 from deepgaze_jax.weight_sources import (
@@ -129,8 +129,8 @@ def left_in(cache):
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
-def refused(function, *args, words=(), **kwargs):
-    with pytest.raises(WeightsError) as caught:
+def refused(function, *args, words=(), kind=WeightsError, **kwargs):
+    with pytest.raises(kind) as caught:
         function(*args, **kwargs)
     message = str(caught.value)
     assert "\n" not in message
@@ -582,8 +582,8 @@ def test_cache_of_another_source_is_replaced(entry, cache, h5):
 
 
 def test_unknown_name():
-    refused(fetch, "vgg20", words=["'vgg20'", "vgg19"])
-    refused(load_features, "vgg20", words=["'vgg20'", "vgg19"])
+    for function in (fetch, load_features):
+        refused(function, "vgg20", words=["'vgg20'", "vgg19"], kind=ConfigError)
 
 
 def test_registered_entry_pins_the_published_file():

@@ -15,7 +15,7 @@ import tyro
 
 import deepgaze_jax
 from deepgaze_jax.cli.messages import UsageError, complain
-from deepgaze_jax.errors import DeepGazeError
+from deepgaze_jax.errors import ConfigError, DeepGazeError
 
 __all__ = ["main"]
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
-    except UsageError as error:
+    except (UsageError, ConfigError) as error:
         complain(error)
         return _USAGE
     except BrokenPipeError:
@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (DeepGazeError, OSError) as error:
         complain(error)
         return _FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        complain("; ".join(("interrupted", *map(str, interrupt.args))))
         return _INTERRUPTED
     except SystemExit as leaving:  # tyro, after --help or a wrong option
         return leaving.code if isinstance(leaving.code, int) else 0

@@ -89,8 +89,8 @@ def import_dataset(
 
     Args:
         format: cat2000, eyelink, figrim, fixations_folder, mit1003,
-            mit1003_csv, mit300, osie, pysaliency, salicon, table (your
-            own CSV, TSV or Parquet), toronto, or toy_gaze (made up).
+            mit1003_csv, mit300, osie, pysaliency, salicon, table, toronto
+            or toy_gaze; a table is your own CSV, TSV or Parquet.
         source: Folder of the files; for table also one file.
         name: How to call the data set.
         replace: Replace a data set of this name.

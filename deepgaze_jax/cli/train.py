@@ -39,15 +39,19 @@ def train(
     """
     keep_compiled_programs()
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
-    with ProgressBars() as bars:
-        training.train(
-            read_folder(resolve_dataset(data)),
-            config,
-            output,
-            resume=resume,
-            max_cache_bytes=bound,
-            progress=bars,
-        )
+    try:
+        with ProgressBars() as bars:
+            training.train(
+                read_folder(resolve_dataset(data)),
+                config,
+                output,
+                resume=resume,
+                max_cache_bytes=bound,
+                progress=bars,
+            )
+    except KeyboardInterrupt:
+        hint = "go on with the same command and --resume"
+        raise KeyboardInterrupt(hint) from None
     print(output)
     return 0
 

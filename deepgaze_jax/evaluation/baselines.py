@@ -47,7 +47,7 @@ class CrossFit:
     """What is fitted to a data set without the image that is scored.
 
     Args:
-        dataset: images and fixations; at least three images.
+        dataset: images and fixations.
         progress: called with folds done, folds in all, and what is done.
     """
 
@@ -55,11 +55,20 @@ class CrossFit:
         self, dataset: FixationDataset, progress: _Progress | None = None
     ) -> None:
         self.dataset = dataset
-        self.folds: tuple[Fold, ...] = make_folds(len(dataset))
-        self.fold_of = np.empty(len(dataset), np.int64)
-        for number, fold in enumerate(self.folds):
-            self.fold_of[fold.test] = number
         self._progress = progress
+
+    @functools.cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """Ten folds, made when they are first needed: two images have none."""
+        return make_folds(len(self.dataset))
+
+    @functools.cached_property
+    def fold_of(self) -> np.ndarray:
+        """For each image, the fold that it is a test image of."""
+        number = np.empty(len(self.dataset), np.int64)
+        for k, fold in enumerate(self.folds):
+            number[fold.test] = k
+        return number
 
     def center_bias(self, index: int) -> np.ndarray:
         """Returns the center bias for an image at its size, log density."""
