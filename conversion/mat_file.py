@@ -1,4 +1,4 @@
-"""The variables of MATLAB 5 files, as far as networks need them.
+"""The variables of MATLAB 5 files, as far as networks and data sets need them.
 
 Own reader, since it meets files from strangers: it runs nothing, reads in one pass,
 bounds depth, number and size of what it makes, and holds no more than the file has.
@@ -19,7 +19,7 @@ from deepgaze_jax.conversion.arrays import converted
 from deepgaze_jax.conversion.sniff import require_kind
 from deepgaze_jax.errors import WeightsError
 
-__all__ = ["Value", "read_variables"]
+__all__ = ["Value", "parse_variables", "read_variables"]
 
 #: Numbers as arrays, texts as str, cells as lists, structs as lists of dictionaries;
 #: None for what is not read (functions, objects, sparse and complex numbers).
@@ -86,24 +86,51 @@ def read_variables(
         WeightsError: another kind of file, cut off, damaged or too large.
     """
     require_kind(path, "matlab")
+    with path.open("rb") as file:
+        found = parse_variables(
+            file, path.stat().st_size, str(path), max_bytes, wanted, _MAX_VALUES
+        )
+    return {name: value for name, value in found.items() if name in wanted}
+
+
+def parse_variables(
+    file: BinaryIO,
+    n_bytes: int,
+    where: str,
+    max_bytes: int,
+    wanted: tuple[str, ...] | None = None,
+    max_values: int = _MAX_VALUES,
+) -> dict[str, Value]:
+    """Return the variables of an open MATLAB 5 file; None for those not wanted.
+
+    Args:
+        file: at its beginning.
+        n_bytes: its size.
+        where: how messages call it.
+        max_bytes: limit for what one variable takes, also where it is compressed.
+        wanted: names; all if left out.
+        max_values: limit for the number of arrays and texts in one variable.
+
+    Raises:
+        WeightsError: another kind of file, cut off, damaged or too large.
+    """
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            if header[126:] not in (b"IM", b"MI") or len(header) < _HEADER_BYTES:
-                raise ValueError("its header is not that of a MATLAB 5 file")
-            order = "<" if header[126:] == b"IM" else ">"
-            stream = _Stream(file, path.stat().st_size - _HEADER_BYTES)
-            found = {}
-            for inner in _elements(stream, order, path, max_bytes):
-                name, value = _Parser(inner, order, max_bytes).variable(wanted)
-                if name in found:
-                    raise ValueError(f"{name} is there twice")
-                if name in wanted:
-                    found[name] = value
-            return found
+        header = file.read(_HEADER_BYTES)
+        if header[126:] not in (b"IM", b"MI") or len(header) < _HEADER_BYTES:
+            raise ValueError("its header is not that of a MATLAB 5 file")
+        order = "<" if header[126:] == b"IM" else ">"
+        stream = _Stream(file, n_bytes - _HEADER_BYTES)
+        found: dict[str, Value] = {}
+        for inner in _elements(stream, order, where, max_bytes):
+            parser = _Parser(inner, order, max_bytes, max_values)
+            name, value = parser.variable(wanted)
+            if name in found:
+                raise ValueError(f"{name} is there twice")
+            found[name] = value
+        return found
     except (ValueError, OSError, zlib.error) as error:
         raise WeightsError(
-            f"{path}: is cut off or damaged ({error}); download or copy it again"
+            f"{where}: is cut off or damaged ({error}); download or copy it again"
         ) from error
 
 
@@ -155,7 +182,7 @@ class _Inflated:
 
 
 def _elements(
-    stream: _Stream, order: str, path: Path, max_bytes: int
+    stream: _Stream, order: str, where: str, max_bytes: int
 ) -> Iterator[_Stream]:
     """Return the top elements of a file, inflated."""
     while stream.left:
@@ -170,7 +197,7 @@ def _elements(
             raise ValueError("an element is not an array")
         if size > max_bytes:
             raise WeightsError(
-                f"{path}: a variable takes {size:,} bytes; at most {max_bytes:,} are "
+                f"{where}: a variable takes {size:,} bytes; at most {max_bytes:,} are "
                 "read"
             )
         if inflated:
@@ -202,11 +229,11 @@ def _tag(stream: _Stream, order: str) -> tuple[int, int, bytes | None]:
 class _Parser:
     """Reads one array and what lies in it."""
 
-    def __init__(self, stream: _Stream, order: str, max_bytes: int):
+    def __init__(self, stream: _Stream, order: str, max_bytes: int, max_values: int):
         self._stream, self._order = stream, order
-        self._bytes, self._values = max_bytes, _MAX_VALUES
+        self._bytes, self._values = max_bytes, max_values
 
-    def variable(self, wanted: tuple[str, ...]) -> tuple[str, Value]:
+    def variable(self, wanted: tuple[str, ...] | None) -> tuple[str, Value]:
         """Return name and value of a variable, of which the tag has been read."""
         return self._matrix(self._stream.left, 0, wanted)
 

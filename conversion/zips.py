@@ -54,20 +54,20 @@ class Members:
 
 @contextlib.contextmanager
 def open_zip(
-    path: Path, max_bytes: int, max_members: int = MAX_MEMBERS
+    path: Path, max_bytes: int, max_members: int | None = None
 ) -> Iterator[Members]:
     """Yield the members of a zip archive after a check of all that it states.
 
     Args:
         path: the archive.
         max_bytes: limit for all members together, uncompressed.
-        max_members: limit for their number.
+        max_members: limit for their number, by default `MAX_MEMBERS`.
 
     Raises:
         WeightsError: damaged or cut off; too many or too large members, or ones that
             overlap; encrypted, linked or badly named ones.
     """
-    _require_few(path, max_members)
+    _require_few(path, max_members or MAX_MEMBERS)
     with contextlib.ExitStack() as stack:
         with _one_line(path):
             archive = stack.enter_context(zipfile.ZipFile(path))

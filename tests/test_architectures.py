@@ -183,7 +183,7 @@ def test_a_run_of_such_a_model_leaves_nothing(
     for name, value in options.items():
         texts = [value] if isinstance(value, str) else map(str, value)
         given += [f"--{name}", *texts]
-    assert main(["train", "--data", *given]) == 1
+    assert main(["train", "--data", *given]) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert not (tmp_path / "run").exists()

@@ -32,7 +32,7 @@ def test_from_fixations_to_a_density(here, tiny_folders, capsys):
     argv += ["--widths", "4", "2", "1", "--n-folds", "4", "--epochs", "2"]
     argv += ["--batch-size", "4", "--input-scale", "1.25", "--pixels-per-dva", "24"]
     assert main(argv) == 0
-    assert main(argv) == 1  # There is a run already.
+    assert main(argv) == 2  # There is a run already.
     assert "--resume" in capsys.readouterr().err.splitlines()[-1]
     assert main([*argv, "--resume"]) == 0
 

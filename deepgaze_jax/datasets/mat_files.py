@@ -1,34 +1,24 @@
 """MATLAB files of data sets, as plain arrays, texts, lists and dictionaries.
 
-Version 5 is read by SciPy, version 7.3 (which is HDF5) by h5py. Both are bounded by
-the size that they would take in memory before anything is decoded.
+Version 5 is read by the project's own reader: that of SciPy is faster, but damaged
+files crash it. Version 7.3, which is HDF5, is read by h5py. Both are bounded.
 """
 
 import io
-import warnings
-import zlib
 from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
-import scipy.sparse
-from scipy.io.matlab import MatlabFunction, MatlabOpaque, MatReadWarning
 
+from deepgaze_jax.conversion.mat_file import Value, parse_variables
 from deepgaze_jax.datasets.hdf5_files import DAMAGED, child, read_dataset
 from deepgaze_jax.datasets.source_files import SourceFile
-from deepgaze_jax.errors import DataError
+from deepgaze_jax.errors import DataError, WeightsError
 
 __all__ = ["Value", "read_mat", "row_of_numbers"]
 
-#: Numbers as arrays with their axes in MATLAB, texts as str, cells as lists, structs
-#: as lists of dictionaries; None for what is not read (functions, objects).
-Value = Any
-
 _MAX_BYTES = 2**30
-_HEADER_BYTES = 128
-_COMPRESSED = 15
-_CHUNK = 1 << 20
+_MAX_VALUES = 5_000_000
 _MAX_DEPTH = 24
 _NOT_MAT = {
     b"<": "a web page",
@@ -38,6 +28,9 @@ _NOT_MAT = {
 
 def read_mat(file: SourceFile, wanted: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Returns the variables of a MATLAB file.
+
+    Numbers are arrays with their axes in MATLAB, texts str, cells lists, structs lists
+    of dictionaries; None stands for what is not read (functions, objects).
 
     Args:
         file: of version 5 to 7.3.
@@ -88,21 +81,12 @@ def _read_mat5(
             f"{file.where}: is {kind or 'not a MATLAB file'}; fetch it again"
         )
     try:
-        _check_size(file, data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MatReadWarning)
-            found = scipy.io.loadmat(
-                io.BytesIO(data), variable_names=wanted, struct_as_record=True
-            )
-        return {n: _plain(v) for n, v in found.items() if not n.startswith("__")}
-    except DataError:
-        raise
-    # SciPy's reader raises many kinds on damaged files.
-    except Exception as error:
-        raise DataError(
-            f"{file.where}: is cut off or damaged ({type(error).__name__}); fetch it "
-            "again"
-        ) from error
+        found = parse_variables(
+            io.BytesIO(data), len(data), file.where, _MAX_BYTES, wanted, _MAX_VALUES
+        )
+    except WeightsError as error:
+        raise DataError(str(error)) from error
+    return {n: v for n, v in found.items() if wanted is None or n in wanted}
 
 
 def _names(file: SourceFile, data: bytes) -> list[str]:
@@ -110,58 +94,11 @@ def _names(file: SourceFile, data: bytes) -> list[str]:
         if not data.startswith(b"MATLAB 5"):
             with h5py.File(io.BytesIO(data), "r") as hdf5:
                 return [name for name in hdf5 if not name.startswith("#")]
-        return [name for name, _, _ in scipy.io.whosmat(io.BytesIO(data))]
-    except Exception:  # Only for a message.
-        return []
-
-
-def _check_size(file: SourceFile, data: bytes) -> None:
-    """Refuse a file that would inflate to too much."""
-    order = "<" if data[126:128] == b"IM" else ">"
-    at, total = _HEADER_BYTES, 0
-    while at + 8 <= len(data):
-        kind, size = np.frombuffer(data, f"{order}u4", 2, at).tolist()
-        if kind == _COMPRESSED:
-            total += _inflated_size(data[at + 8 : at + 8 + size], _MAX_BYTES - total)
-        else:
-            total += size
-        if total > _MAX_BYTES:
-            raise DataError(
-                f"{file.where}: inflates to more than {_MAX_BYTES:,} bytes; that is "
-                "not read"
-            )
-        at += 8 + size
-
-
-def _inflated_size(packed: bytes, limit: int) -> int:
-    inflate, total, tail = zlib.decompressobj(), 0, packed
-    while tail and total <= limit:
-        total += len(inflate.decompress(tail, _CHUNK))
-        tail = inflate.unconsumed_tail
-    return total
-
-
-def _plain(value: Any, depth: int = 0) -> Value:
-    if depth > _MAX_DEPTH:
-        raise ValueError("it is nested too deeply")
-    if isinstance(value, MatlabFunction | MatlabOpaque):
-        return None
-    if scipy.sparse.issparse(value):
-        if np.prod(value.shape, dtype=float) * 8 > _MAX_BYTES:
-            raise ValueError("a sparse array is too large")
-        return value.toarray()
-    if not isinstance(value, np.ndarray):
-        return value
-    if value.dtype.names is not None:
-        return [
-            {name: _plain(row[name], depth + 1) for name in value.dtype.names}
-            for row in value.reshape(-1, order="F")
-        ]
-    if value.dtype.kind == "O":
-        return [_plain(item, depth + 1) for item in value.reshape(-1, order="F")]
-    if value.dtype.kind == "U":
-        return "".join(value.reshape(-1).tolist())
-    return value
+        return list(
+            parse_variables(io.BytesIO(data), len(data), file.where, _MAX_BYTES, ())
+        )
+    except (WeightsError, *DAMAGED):
+        return []  # Only for a message.
 
 
 def _read_hdf5(

@@ -100,7 +100,9 @@ def _read_mat_files(
             names.append(f"{Path(name).stem}.jpg")
             splits.append(part)
             gaze = read_mat(files[name], ("gaze",))["gaze"]
-            for number, person in enumerate(gaze if isinstance(gaze, list) else []):
+            if not isinstance(gaze, list):
+                raise DataError(f"{files[name].where}: gaze is not an array of structs")
+            for number, person in enumerate(gaze):
                 where = f"{files[name].where}: {field} of subject {number + 1}"
                 points = _points(person, field, where) - 1
                 extra = {}
