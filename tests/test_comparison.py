@@ -423,7 +423,7 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         assert message in capsys.readouterr().err
     # The JSON's name is not typed: what is there already may be anything.
     Path("t.json").write_text('{"mine": 1}')
-    assert main([*argv, "maps"]) == 1
+    assert main([*argv, "maps"]) == 2
     assert "t.json: is no JSON of an evaluation" in capsys.readouterr().err
     Path("t.json").unlink()
     tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)
