@@ -15,7 +15,7 @@ from PIL import Image
 
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import ConfigError, DataError, InputError
 from deepgaze_jax.evaluation.aggregate import add_explained, pairs_of_models
 from deepgaze_jax.evaluation.baselines import (
     CenterBiasSource,
@@ -235,9 +235,9 @@ def test_refusals(dataset):
         score_model(Spot(refused=range(7)), dataset, baseline=uniform)
     with pytest.raises(InputError, match="no center bias of its own"):
         score_model(Spot(), dataset)
-    with pytest.raises(InputError, match=r"no metric 'pauc'; there are ll, ig"):
+    with pytest.raises(ConfigError, match=r"no metric 'pauc'; there are ll, ig"):
         ScoreSettings(("pauc",))
-    with pytest.raises(InputError, match="blur is 0"):
+    with pytest.raises(ConfigError, match="blur is 0"):
         ScoreSettings(blur_px=0)
     with pytest.raises(DataError, match="does not state pixels_per_dva"):
         settings = ScoreSettings(("cc",), blur_px=None, blur_dva=1.0)
@@ -408,20 +408,22 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
     write_maps(dataset)
     argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model"]
     for code, words, message in (
-        (1, ["maps", "maps"], "two models are called 'maps'"),
-        (1, ["maps", "--baseline", "own"], "no center bias of its own"),
+        (2, ["maps", "maps"], "two models are called 'maps'"),
+        (2, ["maps", "--baseline", "own"], "no center bias of its own"),
         (2, ["maps", "--baseline", "joint"], "no baseline of an information gain"),
         (2, ["nothing"], "no such model"),
-        (1, ["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
-        (1, [model, "--metrics", "emd"], "no metric 'emd'"),
-        (1, ["people=joint"], "baselines keep their names"),
-        (1, ["joint=maps"], "baselines keep their names"),
+        (2, ["maps", "--blur-px", "2", "--blur-dva", "1"], "either in pixels or"),
+        (2, [model, "--metrics", "emd"], "no metric 'emd'"),
+        (2, ["people=joint"], "baselines keep their names"),
+        (2, ["joint=maps"], "baselines keep their names"),
+        (2, ["maps", "-o", "t.txt"], "CSV or Parquet"),
+        (1, ["maps", "--blur-dva", "1"], "does not state pixels_per_dva"),
     ):
         assert main([*argv, *words]) == code
         assert message in capsys.readouterr().err
     # The JSON's name is not typed: what is there already may be anything.
     Path("t.json").write_text('{"mine": 1}')
-    assert main([*argv, "maps"]) == 1
+    assert main([*argv, "maps"]) == 2
     assert "t.json: is no JSON of an evaluation" in capsys.readouterr().err
     Path("t.json").unlink()
     tiny.write_folder(Path("two"), [(30, 40)] * 2, 3)

@@ -98,6 +98,14 @@ def test_images_under_gold_standard_and_model(some):
     np.testing.assert_allclose(points, np.stack([[*gold], [*strong]], axis=1))
     assert texts(figure.axes[0]) == ["75 % explained"]
     assert figure.axes[0].get_xlim() == figure.axes[0].get_ylim()
+    # The text hides no point, not even of a model that falls short everywhere.
+    weak = scores(weak=[-0.5, -0.4, -0.3, -0.6], gold_standard=[2.9, 2.0, 1.0, 2.2])
+    (axes,) = gold_against_models(weak).axes
+    axes.figure.canvas.draw()
+    assert texts(axes) == ["\N{MINUS SIGN}22 % explained"]
+    box = axes.texts[0].get_window_extent()
+    for point in axes.transData.transform(axes.collections[0].get_offsets()):
+        assert not box.contains(*point)
 
 
 def test_ablation(tmp_path):

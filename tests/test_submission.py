@@ -153,7 +153,7 @@ def test_an_interrupted_export_goes_on(model, monkeypatch, capsys):
 def test_refusals(model, capsys):
     pictures = write_stimuli("set", ["a.png", "a.jpg"])
     argv = ["benchmark-file", model, *pictures]
-    assert main([*argv, "-o", "s.npz"]) == 1
+    assert main([*argv, "-o", "s.npz"]) == 2
     assert "end its name in .h5" in capsys.readouterr().err
     assert main([*argv, pictures[0], "-o", "s.h5"]) == 1
     assert "listed twice" in capsys.readouterr().err

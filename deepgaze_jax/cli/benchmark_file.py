@@ -17,7 +17,7 @@ from deepgaze_jax.cli.messages import Bar, UsageError, complain
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.datasets.pictures import picture_names
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.evaluation.submission import (
     Parts,
     equalised_map,
@@ -73,7 +73,7 @@ def benchmark_file(
             picture), or the number of a fold.
     """
     if output.suffix.lower() not in (".h5", ".hdf5"):
-        raise InputError(f"{output}: a benchmark file is HDF5; end its name in .h5")
+        raise ConfigError(f"{output}: a benchmark file is HDF5; end its name in .h5")
     pictures = _expanded(images)
     names = stimulus_names(pictures)
     maps = _jpeg_targets(jpeg, names, pictures)

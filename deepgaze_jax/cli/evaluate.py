@@ -13,7 +13,7 @@ from deepgaze_jax.cli.options import CenterBiasOption, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.datasets.home import resolve_dataset
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import (
     ModelScores,
@@ -106,7 +106,7 @@ def evaluate(
     folder = resolve_dataset(data)
     inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:
-        raise InputError(f"{output}: is a table of the data set; choose another name")
+        raise ConfigError(f"{output}: is a table of the data set; choose another name")
     if blur_px is None and blur_dva is None:
         blur_px = _BLUR_PX
     settings = ScoreSettings(tuple(metrics), blur_px, blur_dva)
@@ -165,7 +165,7 @@ def _baseline(
         return open_baseline(baseline, dataset, cross_fit)
     if not all(trained):
         name = sources[trained.index(False)].name
-        raise InputError(
+        raise ConfigError(
             f"{name} has no center bias of its own; choose the baseline center-bias or "
             "uniform"
         )

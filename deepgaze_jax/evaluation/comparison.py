@@ -11,7 +11,7 @@ import numpy as np
 
 from deepgaze_jax import __version__
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import ConfigError, DataError, InputError
 from deepgaze_jax.evaluation.journal import Journal
 from deepgaze_jax.evaluation.predictions import Part, Prediction, Source
 from deepgaze_jax.evaluation.scoring import (
@@ -55,10 +55,10 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", check_metrics(self.metrics))
         if (self.blur_px is None) == (self.blur_dva is None):
-            raise InputError("state the blur either in pixels or in degrees")
+            raise ConfigError("state the blur either in pixels or in degrees")
         width = self.blur_px if self.blur_dva is None else self.blur_dva
         if not 0 < width < np.inf:
-            raise InputError(f"the blur is {width}; expected a positive number")
+            raise ConfigError(f"the blur is {width}; expected a positive number")
 
     def sigma_px(self, dataset: FixationDataset, index: int) -> float:
         """Returns the width of the blur for an image in pixels."""

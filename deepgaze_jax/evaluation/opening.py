@@ -91,8 +91,8 @@ def open_sources(
         center_bias: for trained models.
 
     Raises:
-        InputError: two models with one name, or a folder without maps.
-        ConfigError: no such model.
+        InputError: a folder without maps.
+        ConfigError: no such model, two with one name, or a label for a baseline.
         DataError: a folder has no map for an image.
     """
     sources: list[Source] = []
@@ -100,7 +100,7 @@ def open_sources(
         label, name = _label_and_name(text)
         source = _open(name, label, dataset, cross_fit, fold, center_bias)
         if source.name in {other.name for other in sources}:
-            raise InputError(
+            raise ConfigError(
                 f"two models are called {source.name!r}; name one of them otherwise: "
                 f"{source.name}-2={name}"
             )
@@ -171,7 +171,7 @@ def _open(
 ) -> Source:
     if label is not None and {label, name} & set(BASELINES):
         # Figures know references by their names.
-        raise InputError(
+        raise ConfigError(
             f"{label}={name}: baselines keep their names ({', '.join(BASELINES)}), "
             "and nothing else has them; leave the label out or choose another"
         )

@@ -13,7 +13,7 @@ import scipy
 
 from deepgaze_jax import __version__
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import ConfigError, DataError, InputError
 from deepgaze_jax.evaluation.aggregate import (
     add_explained,
     pairs_of_models,
@@ -143,7 +143,8 @@ def write_report(path: str | Path, report: Report) -> Path:
         report: from `report`.
 
     Raises:
-        InputError: see `check_report_names`, or what JSON cannot hold.
+        ConfigError: see `check_report_names`.
+        InputError: what JSON cannot hold.
     """
     path = Path(path)
     check_report_names(path)
@@ -166,7 +167,7 @@ def write_report(path: str | Path, report: Report) -> Path:
 
 
 def check_report_names(path: str | Path) -> None:
-    """Returns nothing if an evaluation may be written there, else raises InputError.
+    """Returns nothing if an evaluation may be written there, else raises ConfigError.
 
     Args:
         path: of the table, which may be there; the JSON beside it, whose name nobody
@@ -181,7 +182,7 @@ def check_report_names(path: str | Path) -> None:
         except (OSError, ValueError, TypeError):
             is_ours = False
         if not is_ours:
-            raise InputError(
+            raise ConfigError(
                 f"{beside}: is no JSON of an evaluation and would be overwritten; call "
                 "the table otherwise"
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.metric_maps import cc_map, nss_map, sim_map
@@ -74,7 +74,7 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
         metrics: names.
 
     Raises:
-        InputError: no metric, or an unknown name.
+        ConfigError: no metric, or an unknown name.
 
     Example:
         >>> check_metrics(["auc", "ll"])
@@ -82,7 +82,7 @@ def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
-        raise InputError(
+        raise ConfigError(
             f"there is no metric {unknown[0]!r}; there are {', '.join(METRICS)}"
             if unknown
             else f"no metric is named; there are {', '.join(METRICS)}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepgaze_jax.errors import DataError, InputError
+from deepgaze_jax.errors import ConfigError, DataError
 from deepgaze_jax.files import replacing, write_text
 
 __all__ = ["check_table_name", "csv_text", "read_table", "write_rows"]
@@ -16,10 +16,10 @@ _WHOLE = ("n_fixations",)
 
 
 def check_table_name(path: str | Path) -> None:
-    """Returns nothing if a table can have this name, else raises InputError."""
+    """Returns nothing if a table can have this name, else raises ConfigError."""
     suffix = Path(path).suffix.lower()
     if suffix not in (".csv", ".parquet"):
-        raise InputError(
+        raise ConfigError(
             f"{path}: a table of scores is CSV or Parquet; let the name end in .csv or "
             ".parquet"
         )
@@ -52,7 +52,7 @@ def write_rows(
         rows: values; None where there is none.
 
     Raises:
-        InputError: another ending, or Parquet without pyarrow.
+        ConfigError: another ending, or Parquet without pyarrow.
     """
     path = Path(path)
     check_table_name(path)
@@ -78,7 +78,7 @@ def read_table(path: str | Path) -> list[dict[str, Any]]:
             one per metric.
 
     Raises:
-        InputError: another ending, or Parquet without pyarrow.
+        ConfigError: another ending, or Parquet without pyarrow.
         DataError: not such a table.
     """
     path = Path(path)
@@ -121,7 +121,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise InputError(
+        raise ConfigError(
             "Parquet needs pyarrow: pip install 'deepgaze-jax[parquet]', or let the "
             "table's name end in .csv"
         ) from error

@@ -121,9 +121,9 @@ def draw_bars(
                 capsize=2,
                 capthick=0.8,
             )
-        text = f"{100 * bar.value:.0f} %" if is_share else f"{bar.value:.2f}"
+        text = _per_cent(bar.value) if is_share else f"{bar.value:.2f}"
         axes.annotate(
-            text,
+            text.replace("-", "\N{MINUS SIGN}"),
             (scale * max(end, 0), k),
             xytext=(3, 0),
             textcoords="offset points",
@@ -209,14 +209,19 @@ def _scatter(
         zorder=2,
     )
     axes.annotate(
-        f"{100 * share:.0f} % explained",
-        (0.97, 0.04),
+        f"{_per_cent(share)} explained".replace("-", "\N{MINUS SIGN}"),
+        # Few models are far better than the gold standard: no point is hidden.
+        (0.03, 0.97),
         xycoords="axes fraction",
-        ha="right",
+        va="top",
         fontsize=7,
         bbox=_BEHIND_TEXT,
     )
     axes.set(xlim=limits, ylim=limits, aspect="equal")
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def read_ablation(path: str | Path) -> tuple[list[Bar], bool]:
