@@ -112,6 +112,9 @@ def train(
     folds, fold_ids = _folds(len(dataset), config)
     identity = run_identity(config, plan, dataset)
     check_run(run, identity, resume)
+    if resume and not (run / "config.json").exists():
+        new = f"{run} holds no run yet: this one begins at the start"
+        report(Progress("features", 0, len(dataset), message=new))
     size = f"feature cache: {plan.n_bytes / 1e9:.2f} GB in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
     cache = build_cache(

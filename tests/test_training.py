@@ -459,6 +459,19 @@ def test_other_data_are_another_run(reference, dataset, tiny_folders, tmp_path):
         train(other, tiny.config(), reference[0], resume=True)
 
 
+def test_it_is_said_where_there_is_nothing_to_go_on_with(dataset, tmp_path):
+    told = []
+
+    def stop(progress):
+        told.append(progress.message)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tiny.config(), tmp_path / "run", resume=True, progress=stop)
+    assert f"{tmp_path / 'run'} holds no run yet" in told[0]
+
+
 def test_differences_of_the_data_are_told_in_words(tmp_path):
     data = {"name": "a", "pixels_per_dva": 24.0, "features": "f", "fixations": "x"}
     (tmp_path / "config.json").write_text(json.dumps({"seed": 0, "data": data}))
