@@ -16,6 +16,7 @@ from deepgaze_jax.cli import main
 from deepgaze_jax.cli.predict import plan_targets
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate
+from deepgaze_jax.model_files import write_tensors
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.training import Progress, TrainConfig
 
@@ -343,6 +344,15 @@ def calls(monkeypatch):
             progress(Progress("epoch", 1, 3, epoch, 2, 0.5))
             progress(Progress("epoch", 3, 3, epoch, 2, 1.2345))
         calls.append((len(dataset), config, run_folder, options))
+        card = {
+            "scores": {"validation_information_gain": [0.75, -0.25]},
+            "best_epoch": [7, 3],
+            "folds": [{"fold": 0}, {"fold": 4}],
+        }
+        run_folder.mkdir(exist_ok=True)
+        path = run_folder / "model.safetensors"
+        write_tensors(path, {"a": np.ones(1)}, card)
+        return path
 
     monkeypatch.setattr("deepgaze_jax.training.train", train)
     monkeypatch.setattr(
@@ -355,7 +365,12 @@ def calls(monkeypatch):
 def test_train(capsys, calls):
     folder = write_folder(Path("data"))
     code, out, err = run(capsys, "train", "--data", folder, "-o", "run")
-    assert (code, out) == (0, "run\n")
+    assert code == 0
+    assert out == (
+        "run\nvalidation IG 0.250 bit/fixation over the center bias (mean of 2 folds); "
+        "best epochs 3 to 7\n"
+    )
+    assert "warning: fold 4: validation IG is not above 0" in err
     options = ["--resume", "--folds", "9/1", "--learning-rate", "0.5"]
     options += ["--max-cache-gb", "1.5"]
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
