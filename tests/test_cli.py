@@ -171,8 +171,13 @@ def test_missing_weights(capsys, model, monkeypatch, tmp_path):
 
 def test_output_that_cannot_be_a_folder(capsys, model):
     picture = save_picture("a.png")
-    code, _, err = run(capsys, "predict", picture, "-o", picture, "--model", model)
-    assert code == 1 and err.startswith("deepgaze: ") and err.count("\n") == 1
+    for output, words in (
+        (picture, f"{picture} is a file; give a folder"),
+        (f"{picture}/out", "the folder cannot be made (Not a directory)"),
+    ):
+        argv = ["predict", picture, "-o", output, "--model", model]
+        code, _, err = run(capsys, *argv)
+        assert code == 1 and words in err and err.count("\n") == 1
 
 
 def names(pictures, output="out"):
@@ -416,6 +421,7 @@ def test_export(capsys, calls):
         ["predict", "-o", "out"],
         ["predict", "a.png", "-o", "out", "--fold", "most"],
         ["predict", "a.png", "-o", "out", "--nonsense"],
+        ["predict", "a.png", "-o", ""],
         ["predit", "a.png"],
         ["weights", "fetsch"],
         ["weights", "fetch"],

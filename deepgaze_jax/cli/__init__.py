@@ -97,6 +97,8 @@ def _run(argv: list[str]) -> int:
     name = next((n for n in _VERBS if argv[: len(n.split())] == n.split()), None)
     if name is None:
         return _help(argv)
+    if "" in argv:
+        raise UsageError("an argument is empty; is there a variable without a value?")
     verb = _VERBS[name]
     module = importlib.import_module(f"deepgaze_jax.cli.{verb.module}")
     return tyro.cli(

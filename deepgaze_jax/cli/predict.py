@@ -16,7 +16,7 @@ from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.files import replacing
+from deepgaze_jax.files import make_folder, replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.plotting import overlay, write_png
@@ -72,7 +72,7 @@ def predict(
     predictor.image_scale(pixels_per_dva)
     if center_bias is not None:
         load_center_bias(center_bias)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     settings = _Settings(center_bias, pixels_per_dva, fold)
     n_failed = 0
     for target in plan_targets(images, output):
@@ -120,7 +120,7 @@ def demo(output: _Folder = Path("deepgaze-demo"), model: str = "deepgaze2") -> i
         with Bar("B") as bar:
             fetch(network, progress=bar)
     image = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     (target,) = plan_targets([image], output)
     _predict_one(predictor, target, _Settings())
     print(f"{target.overlay}\n{target.log_density}")
