@@ -130,6 +130,19 @@ def test_bad_files_among_good_ones(capsys, model):
     }
 
 
+def test_a_file_named_twice_is_one_picture(capsys, model):
+    picture = save_picture("a.png")
+    again = [picture, f"./{picture}", Path(picture).resolve()]
+    argv = ["-o", "out", "--model", model]
+    code, out, err = run(capsys, "predict", picture, *again, *argv)
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert files("out") == ["a_log_density.npy", "a_overlay.png"]
+    # A link is another name, which its user wants to see again.
+    Path("b.png").symlink_to(picture)
+    assert run(capsys, "predict", picture, "b.png", *argv)[0] == 0
+    assert len(files("out")) == 4
+
+
 def test_options_of_predict(capsys, model):
     picture = save_picture("a.png")
     argv = ["predict", picture, "-o", "out", "--model", model, "--json"]

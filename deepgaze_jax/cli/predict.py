@@ -47,6 +47,8 @@ def predict(
     STEM_overlay.png shows it over the picture, with lines that split the expected
     fixations into four equal parts.
 
+    Where two pictures have the same STEM, their full names stand in its place.
+
     Args:
         images: Picture files of any kind and size.
         output: Folder for the results.
@@ -74,6 +76,11 @@ def predict(
         load_center_bias(center_bias)
     make_folder(output)
     settings = _Settings(center_bias, pixels_per_dva, fold)
+    # One file named twice is one picture.
+    named: dict[Path, Path] = {}
+    for image in images:
+        named.setdefault(_lies_at(image), image)
+    images = tuple(named.values())
     n_failed = 0
     for target in plan_targets(images, output):
         try:
@@ -189,6 +196,11 @@ def plan_targets(images: Sequence[Path], output: Path) -> list[Target]:
         taken.setdefault(stem.casefold(), image)
         targets.append(Target(image, log_density, drawing, problem))
     return targets
+
+
+def _lies_at(path: Path) -> Path:
+    """Return a path by which the same file has one name, links apart."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _where(path: Path) -> str:
