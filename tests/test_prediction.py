@@ -131,7 +131,8 @@ def test_center_bias_that_does_not_fit(predictor, tmp_path):
     )
     refused(InputError, bad, image, center_bias=fitting + 1, words=["log-sum-exp"])
     refused(ConfigError, bad, image, center_bias="mit", words=["'mit'", "uniform"])
-    refused(ConfigError, bad, image, center_bias=tmp_path / "no.npy", words=["no.npy"])
+    words = ["no.npy: no such file"]
+    refused(ConfigError, bad, image, center_bias=tmp_path / "no.npy", words=words)
     (tmp_path / "text.npy").write_text("hello")
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     # A header may promise more than the file has, or the machine's memory.
@@ -142,7 +143,8 @@ def test_center_bias_that_does_not_fit(predictor, tmp_path):
     assert filled in data
     (tmp_path / "huge.npy").write_bytes(data.replace(filled, shape + b", }"))
     for name in ("text.npy", "objects.npy", "huge.npy"):
-        refused(ConfigError, bad, image, center_bias=tmp_path / name, words=[name])
+        words = [f"{name}: is not a center bias; expected"]
+        refused(ConfigError, bad, image, center_bias=tmp_path / name, words=words)
 
 
 def test_named_center_bias_is_that_of_the_shipped_model(
