@@ -21,6 +21,7 @@ from deepgaze_jax.center_bias import (
 )
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
+from deepgaze_jax.memory import require_memory
 from deepgaze_jax.model import FixationModel, mixture
 from deepgaze_jax.model_cards import FoldMembership
 from deepgaze_jax.model_files import check_family
@@ -32,6 +33,7 @@ __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
 
+_PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
 
@@ -174,9 +176,19 @@ class Predictor:
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
+            InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
         height, width = self.model_size(picture.shape[:2], pixels_per_dva)
+        # Other devices say for themselves that their memory is full.
+        if jax.default_backend() == "cpu":
+            rows, columns = picture.shape[:2]
+            require_memory(
+                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
+                f"a picture of {rows}x{columns} pixels",
+                "shrink it, or give its pixels per degree of visual angle "
+                "(--pixels-per-dva); those of a large photograph are usually more",
+            )
         params = self.feature_params
         return _features(self.model, params, resize_image(picture, height, width))
 

@@ -286,6 +286,14 @@ def test_features_of_another_size(predictor):
     )
 
 
+def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
+    monkeypatch.setattr("deepgaze_jax.memory.available_memory", lambda: 1_000_000)
+    # 80x120 at the model's scale of 1.25, 40x60 in front of VGG-19.
+    words = ["64x96 pixels needs about 0.0 GB", "--pixels-per-dva"]
+    refused(InputError, predictor.predict, np.zeros((64, 96, 3)), words=words)
+    assert predictor.predict(np.zeros((8, 8, 3))).shape == (8, 8)
+
+
 def test_one_program_for_each_size(predictor):
     programs = predictor_module._features._cache_size
     predictor.predict(oracles.random_image(0, 25, 35))
