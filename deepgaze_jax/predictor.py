@@ -33,6 +33,7 @@ __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
 
+_FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
 _PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
@@ -309,16 +310,17 @@ class Predictor:
 
         Raises:
             ConfigError: see `image_scale`.
-            InputError: an image too large to be computed, or too small for the network.
+            InputError: an image too large to be computed, or too small to show much.
         """
         scale = self.image_scale(pixels_per_dva)
         seen = [float(size) * scale for size in image_size]
         # Of the product, which may be infinite, before anything is rounded to it.
-        if seen[0] * seen[1] > MAX_PIXELS:
+        large = seen[0] * seen[1] > MAX_PIXELS
+        if large or (pixels_per_dva and min(seen) < _FEWEST <= min(image_size)):
             raise InputError(
                 f"a picture of {image_size[0]}x{image_size[1]} pixels would be seen at "
-                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); shrink it, or check "
-                "pixels_per_dva"
+                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); "
+                f"{'shrink it, or ' * large}check pixels_per_dva"
             )
         height, width = scaled_size(*image_size, scale)
         try:

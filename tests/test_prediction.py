@@ -250,6 +250,9 @@ def test_options_that_make_no_sense(predictor):
         with pytest.raises(InputError, match="check pixels_per_dva") as caught:
             predictor.predict(image, pixels_per_dva=value)
         assert len(str(caught.value)) < 200
+    image = oracles.random_image(0, 64, 96)
+    words = ["64x96 pixels would be seen at 8e-08x1.2e-07 (scale 1.25e-09); check pix"]
+    refused(InputError, predictor.predict, image, pixels_per_dva=24e9, words=words)
 
 
 def test_a_model_is_shown_in_one_line(predictor):
