@@ -32,7 +32,6 @@ from deepgaze_jax.weights import features_card, load_features
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
-
 _FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
 _PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
