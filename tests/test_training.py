@@ -399,9 +399,7 @@ def test_validation_part_without_fixations(tiny_folders, dataset, tmp_path):
     rows = tiny.read_fixations(tmp_path / "data")
     tiny.write_fixations(tmp_path / "data", [r for r in rows if r[0] not in names])
     other = read_folder(tmp_path / "data")
-    with pytest.raises(
-        DataError, match=r"validation part of fold 3: 0 of .*fewer folds"
-    ):
+    with pytest.raises(DataError, match=r"validation part of fold 3: 0.*fewer folds"):
         train(other, tiny.config(only_folds=(3,)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
