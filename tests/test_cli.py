@@ -12,6 +12,7 @@ import pytest
 import small_models
 from PIL import Image
 
+from deepgaze_jax import cli
 from deepgaze_jax.cli import main
 from deepgaze_jax.cli.predict import plan_targets
 from deepgaze_jax.datasets.folder import read_folder
@@ -447,6 +448,44 @@ def test_wrong_usage(capsys, argv):
     code, out, err = run(capsys, *argv)
     assert (code, out) == (2, "") and err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["predict"], "missing: -o DIR, --output DIR; see deepgaze predict --help"),
+        (["predict", "a.png", "-o"], "-o/--output needs a value"),
+        (["predict", "a.png", "-o", "out", "--fold", "most"], "--fold is 'most'; expe"),
+        (
+            ["predict", "a.png", "-o", "out", "--pixels-per-dva", "x"],
+            "--pixels-per-dva is 'x'; expected a number",
+        ),
+        (
+            ["predict", "a.png", "-o", "out", "--modle", "icf"],
+            "there is no option --modle, icf; did you mean --model MODEL?",
+        ),
+        (["train", "--epochs", "x"], "--epochs is 'x'; expected a whole number"),
+        (["train", "--folds", "2"], "--folds is '2'; expected one of '8/1/1', '9/1'"),
+        (["train"], "missing: --data DATA; -o RUN, --output RUN"),
+        (["weights", "fetch"], "missing: NAME; see deepgaze weights fetch --help"),
+    ],
+)
+def test_wrong_options_are_named_in_one_line(capsys, argv, words):
+    if argv[:1] == ["train"] and len(argv) > 1:
+        argv = [*argv, "--data", "data", "-o", "run"]
+    code, out, err = run(capsys, *argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"deepgaze: {words}")
+
+
+@pytest.mark.parametrize("verb", sorted(cli._VERBS))
+def test_help_fits_the_terminal_and_does_not_speak_python(capsys, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run(capsys, *verb.split(), "--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    for words in ("None", "NoneType", "False", "STR]]}", "1.4583333333333333"):
+        assert words not in out
 
 
 def test_hints(capsys):

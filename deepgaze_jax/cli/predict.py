@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
@@ -27,13 +28,14 @@ from deepgaze_jax.weights import REGISTRY, cached_path, fetch
 __all__ = ["Target", "demo", "plan_targets", "predict"]
 
 _Folder = Annotated[Path, output_option("DIR")]
+_Model = Annotated[str, tyro.conf.arg(metavar="MODEL")]
 
 
 def predict(
     images: Pictures,
     /,
     output: _Folder,
-    model: str = "deepgaze2",
+    model: _Model = "deepgaze2",
     center_bias: CenterBiasOption = None,
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
@@ -106,7 +108,7 @@ def predict(
     return 1 if n_failed else 0
 
 
-def demo(output: _Folder = Path("deepgaze-demo"), model: str = "deepgaze2") -> int:
+def demo(output: _Folder = Path("deepgaze-demo"), model: _Model = "deepgaze2") -> int:
     """Predict on a sample photograph, and fetch what that needs.
 
     Args:
