@@ -201,7 +201,10 @@ def check_center_bias(array: Any, height: int, width: int) -> np.ndarray:
             "floating-point numbers"
         )
     if array.shape != (height, width):
-        advice = "use resample_log_density"
+        advice = (
+            "give one of the picture's size (in Python: resample_log_density of "
+            "deepgaze_jax.center_bias)"
+        )
         if array.shape == (width, height):
             advice = "its axes are swapped: transpose it"
         raise InputError(

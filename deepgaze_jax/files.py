@@ -5,7 +5,31 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "write_text"]
+from deepgaze_jax.errors import InputError
+
+__all__ = ["make_folder", "replacing", "write_text"]
+
+
+def make_folder(path: str | Path) -> None:
+    """Return nothing; the folder is there, and the folders that it lies in.
+
+    Raises:
+        InputError: it cannot be made.
+
+    Example:
+        >>> make_folder(__file__)
+        Traceback (most recent call last):
+        deepgaze_jax.errors.InputError: ...files.py is a file; give a folder
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if path.is_file():
+            raise InputError(f"{path} is a file; give a folder") from None
+        raise InputError(
+            f"{path}: the folder cannot be made ({error.strerror}); choose another"
+        ) from error
 
 
 @contextlib.contextmanager

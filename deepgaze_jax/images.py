@@ -69,7 +69,8 @@ def load_image(
         >>> load_image(np.full((2, 3, 3), 0.5))
         Traceback (most recent call last):
         deepgaze_jax.errors.InputError: array: no value is above 1, so this looks like \
-an image scaled to 0..1; the model takes 0..255: multiply by 255
+an image scaled to 0..1; the model takes 0..255: multiply by 255 (save a picture file \
+with 8 bits per channel)
     """
     if isinstance(source, Image.Image):
         name = str(getattr(source, "filename", "") or "Pillow image")
@@ -160,8 +161,8 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
             image = Image.open(file, formats=formats)
         except Image.DecompressionBombError as error:
             raise InputError(
-                f"{name}: is larger than Pillow decodes ({_line(error)}); shrink it, "
-                "or raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels"
+                f"{name}: is larger than Pillow decodes ({_line(error)}); shrink it "
+                "(or in Python raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels)"
             ) from None
         except UnidentifiedImageError:
             raise InputError(
@@ -179,7 +180,8 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     if width * height > max_pixels:
         raise InputError(
             f"{name}: has {width}x{height} = {width * height / 1e6:.0f} megapixels; at "
-            f"most {max_pixels / 1e6:.0f} are decoded: shrink it or raise max_pixels"
+            f"most {max_pixels / 1e6:.0f} are decoded: shrink it (or in Python raise "
+            "max_pixels)"
         )
     if width * height == 0:
         raise InputError(f"{name}: is empty ({width}x{height} pixels)")
@@ -290,7 +292,8 @@ def _check_range(array: np.ndarray, name: str) -> None:
         if plane.size and 0 < plane.max() <= 1:
             raise InputError(
                 f"{name}: no value is above 1, so this looks like an image scaled to "
-                "0..1; the model takes 0..255: multiply by 255"
+                "0..1; the model takes 0..255: multiply by 255 (save a picture file "
+                "with 8 bits per channel)"
             )
 
 

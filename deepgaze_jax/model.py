@@ -144,6 +144,19 @@ class FixationModel:
         )
         return self.feature_network.tap_grid(self.taps[0], *shrunk)
 
+    def peak_bytes(self, height: int, width: int) -> int:
+        """Return about how much memory an image of height x width takes on a CPU.
+
+        Example:
+            >>> f"{FixationModel().peak_bytes(3000, 4000) / 1e9:.1f} GB"
+            '3.1 GB'
+        """
+        rows, columns = (
+            shrunk_size(size, self.downsample, self.sampling)
+            for size in (height, width)
+        )
+        return rows * columns * self.feature_network.peak_bytes_per_pixel
+
     def map_cells(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return which row and column of the feature map each grid cell reads.
 

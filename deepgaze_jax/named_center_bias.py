@@ -49,10 +49,13 @@ def load_center_bias(name_or_file: str | Path) -> np.ndarray:
     try:
         # Mapped, so that a header cannot ask for more memory than the file has.
         return np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
-        line = " ".join(str(error).split())
+        # What numpy says of a file that is none of its own is advice to unpickle it.
+        why = f" ({error.strerror})" if isinstance(error, OSError) else ""
         raise ConfigError(
-            f"{path}: is not a center bias ({line}); expected a .npy file with the log "
+            f"{path}: is not a center bias{why}; expected a .npy file with the log "
             "density [height, width]"
         ) from error
 

@@ -21,6 +21,7 @@ from deepgaze_jax.center_bias import (
 )
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
+from deepgaze_jax.memory import require_memory
 from deepgaze_jax.model import FixationModel, mixture
 from deepgaze_jax.model_cards import FoldMembership
 from deepgaze_jax.model_files import check_family
@@ -31,7 +32,8 @@ from deepgaze_jax.weights import features_card, load_features
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
-
+_FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
+_PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
 
@@ -174,9 +176,19 @@ class Predictor:
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
+            InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
         height, width = self.model_size(picture.shape[:2], pixels_per_dva)
+        # Other devices say for themselves that their memory is full.
+        if jax.default_backend() == "cpu":
+            rows, columns = picture.shape[:2]
+            require_memory(
+                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
+                f"a picture of {rows}x{columns} pixels",
+                "shrink it, or give its pixels per degree of visual angle "
+                "(--pixels-per-dva); those of a large photograph are usually more",
+            )
         params = self.feature_params
         return _features(self.model, params, resize_image(picture, height, width))
 
@@ -297,16 +309,17 @@ class Predictor:
 
         Raises:
             ConfigError: see `image_scale`.
-            InputError: an image too large to be computed, or too small for the network.
+            InputError: an image too large to be computed, or too small to show much.
         """
         scale = self.image_scale(pixels_per_dva)
         seen = [float(size) * scale for size in image_size]
         # Of the product, which may be infinite, before anything is rounded to it.
-        if seen[0] * seen[1] > MAX_PIXELS:
+        large = seen[0] * seen[1] > MAX_PIXELS
+        if large or (pixels_per_dva and min(seen) < _FEWEST <= min(image_size)):
             raise InputError(
                 f"a picture of {image_size[0]}x{image_size[1]} pixels would be seen at "
-                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); shrink it, or check "
-                "pixels_per_dva"
+                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); "
+                f"{'shrink it, or ' * large}check pixels_per_dva"
             )
         height, width = scaled_size(*image_size, scale)
         try:

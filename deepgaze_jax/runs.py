@@ -22,7 +22,7 @@ from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.files import write_text
+from deepgaze_jax.files import make_folder, write_text
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import FoldState, raw_params
@@ -145,7 +145,7 @@ def claim_run(run: Path, identity: dict[str, Any], resume: bool) -> Iterator[Non
             "folder"
         )
 
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     with file_lock(run / "run.lock", refuse):
         # Another process may have come and gone since the first look.
         check_run(run, identity, resume)

@@ -35,7 +35,7 @@ from deepgaze_jax.runs import (
 )
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import Batch, FoldState, init_state, make_steps
-from deepgaze_jax.training_data import TrainingData, prepare
+from deepgaze_jax.training_data import TrainingData, check_fixations, prepare
 
 __all__ = ["Progress", "TrainConfig", "export_run", "train"]
 
@@ -110,9 +110,14 @@ def train(
         config.feature_dtype,
     )
     folds, fold_ids = _folds(len(dataset), config)
+    check_fixations(dataset, folds, fold_ids)
     identity = run_identity(config, plan, dataset)
     check_run(run, identity, resume)
-    size = f"feature cache: {plan.n_bytes / 1e9:.2f} GB in {plan.folder}"
+    if resume and not (run / "config.json").exists():
+        new = f"{run} holds no run yet: this one begins at the start"
+        report(Progress("features", 0, len(dataset), message=new))
+    in_unit, unit = (1e9, "GB") if plan.n_bytes > 1e8 else (1e6, "MB")
+    size = f"feature cache: {plan.n_bytes / in_unit:.2f} {unit} in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
     cache = build_cache(
         plan,

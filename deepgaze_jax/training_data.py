@@ -25,7 +25,7 @@ from deepgaze_jax.metrics import log_likelihood
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.train_step import Batch
 
-__all__ = ["Group", "TrainingData", "prepare"]
+__all__ = ["Group", "TrainingData", "check_fixations", "prepare"]
 
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
 _SMALLEST_STD = 1e-2
@@ -279,6 +279,33 @@ def _fill(images: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.resize(images, size), np.float32(np.arange(size) < len(images))
 
 
+def check_fixations(
+    dataset: FixationDataset, all_folds: Sequence[Fold], fold_ids: Sequence[int]
+) -> None:
+    """Return nothing if every part has enough images with fixations.
+
+    Args:
+        dataset: images and fixations.
+        all_folds: folds of the data set.
+        fold_ids: numbers of those to train.
+
+    Raises:
+        DataError: fewer than two for training (a center bias needs them) or, where
+            there is a validation part, none in that.
+    """
+    n_fixations = np.bincount(dataset.fixations.image, minlength=len(dataset))
+    for k in fold_ids:
+        for part, needed in (("train", 2), ("validation", 1)):
+            images = getattr(all_folds[k], part)
+            found = np.count_nonzero(n_fixations[images])
+            if len(images) and found < needed:
+                raise DataError(
+                    f"images with fixations in the {part} part of fold {k}: {found} of "
+                    f"{len(images)}, at least {needed} are needed; remove images "
+                    "without fixations, add some with them, or make fewer folds"
+                )
+
+
 def prepare(
     dataset: FixationDataset,
     cache: FeatureCache,
@@ -298,20 +325,11 @@ def prepare(
         fold_ids: numbers of those to train.
 
     Raises:
-        DataError: no image has fixations, or a fold's parts have none.
+        DataError: no image has fixations.
     """
     fixations = dataset.fixations
     n_fixations = np.bincount(fixations.image, minlength=len(dataset))
     folds = tuple(all_folds[k] for k in fold_ids)
-    for k, fold in zip(fold_ids, folds, strict=True):
-        for part in ("train", "validation"):
-            images = getattr(fold, part)
-            if len(images) and not n_fixations[images].any():
-                raise DataError(
-                    f"none of the {len(images)} images in the {part} part of fold {k} "
-                    f"has fixations ({dataset.image_names[images[0]]} and so on); "
-                    "remove images without fixations or make fewer folds"
-                )
     everything = np.arange(len(dataset))
     fitted = fit_center_biases(
         fixations, dataset.image_sizes, [*(fold.train for fold in folds), everything]

@@ -24,6 +24,7 @@ LEVELS = {
     "fixations": 0,
     "gaussian_blur": 0,
     "images": 0,
+    "memory": 0,
     "map_checks": 0,
     "ops": 0,
     "roc": 0,

@@ -263,7 +263,7 @@ def test_center_bias_that_fits_is_unchanged():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((6, 9)), r"\[6, 9\], the image \[6, 8\].*use resample_log_density"),
+        (np.zeros((6, 9)), r"\[6, 9\], the image \[6, 8\].*resample_log_density"),
         (np.zeros((8, 6)), r"axes are swapped"),
         (np.zeros((1, 6, 8)), r"shape \[1, 6, 8\]"),
         (np.full((6, 8), 1 / 48), r"looks like a density: take its natural log"),

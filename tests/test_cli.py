@@ -12,10 +12,12 @@ import pytest
 import small_models
 from PIL import Image
 
+from deepgaze_jax import cli
 from deepgaze_jax.cli import main
 from deepgaze_jax.cli.predict import plan_targets
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate
+from deepgaze_jax.model_files import write_tensors
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.training import Progress, TrainConfig
 
@@ -129,6 +131,19 @@ def test_bad_files_among_good_ones(capsys, model):
     }
 
 
+def test_a_file_named_twice_is_one_picture(capsys, model):
+    picture = save_picture("a.png")
+    again = [picture, f"./{picture}", Path(picture).resolve()]
+    argv = ["-o", "out", "--model", model]
+    code, out, err = run(capsys, "predict", picture, *again, *argv)
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert files("out") == ["a_log_density.npy", "a_overlay.png"]
+    # A link is another name, which its user wants to see again.
+    Path("b.png").symlink_to(picture)
+    assert run(capsys, "predict", picture, "b.png", *argv)[0] == 0
+    assert len(files("out")) == 4
+
+
 def test_options_of_predict(capsys, model):
     picture = save_picture("a.png")
     argv = ["predict", picture, "-o", "out", "--model", model, "--json"]
@@ -170,8 +185,13 @@ def test_missing_weights(capsys, model, monkeypatch, tmp_path):
 
 def test_output_that_cannot_be_a_folder(capsys, model):
     picture = save_picture("a.png")
-    code, _, err = run(capsys, "predict", picture, "-o", picture, "--model", model)
-    assert code == 1 and err.startswith("deepgaze: ") and err.count("\n") == 1
+    for output, words in (
+        (picture, f"{picture} is a file; give a folder"),
+        (f"{picture}/out", "the folder cannot be made (Not a directory)"),
+    ):
+        argv = ["predict", picture, "-o", output, "--model", model]
+        code, _, err = run(capsys, *argv)
+        assert code == 1 and words in err and err.count("\n") == 1
 
 
 def names(pictures, output="out"):
@@ -343,6 +363,15 @@ def calls(monkeypatch):
             progress(Progress("epoch", 1, 3, epoch, 2, 0.5))
             progress(Progress("epoch", 3, 3, epoch, 2, 1.2345))
         calls.append((len(dataset), config, run_folder, options))
+        card = {
+            "scores": {"validation_information_gain": [0.75, -0.25]},
+            "best_epoch": [7, 3],
+            "folds": [{"fold": 0}, {"fold": 4}],
+        }
+        run_folder.mkdir(exist_ok=True)
+        path = run_folder / "model.safetensors"
+        write_tensors(path, {"a": np.ones(1)}, card)
+        return path
 
     monkeypatch.setattr("deepgaze_jax.training.train", train)
     monkeypatch.setattr(
@@ -355,7 +384,12 @@ def calls(monkeypatch):
 def test_train(capsys, calls):
     folder = write_folder(Path("data"))
     code, out, err = run(capsys, "train", "--data", folder, "-o", "run")
-    assert (code, out) == (0, "run\n")
+    assert code == 0
+    assert out == (
+        "run\nvalidation IG 0.250 bit/fixation over the center bias (mean of 2 folds); "
+        "best epochs 3 to 7\n"
+    )
+    assert "warning: fold 4: validation IG is not above 0" in err
     options = ["--resume", "--folds", "9/1", "--learning-rate", "0.5"]
     options += ["--max-cache-gb", "1.5"]
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
@@ -401,6 +435,7 @@ def test_export(capsys, calls):
         ["predict", "-o", "out"],
         ["predict", "a.png", "-o", "out", "--fold", "most"],
         ["predict", "a.png", "-o", "out", "--nonsense"],
+        ["predict", "a.png", "-o", ""],
         ["predit", "a.png"],
         ["weights", "fetsch"],
         ["weights", "fetch"],
@@ -413,6 +448,44 @@ def test_wrong_usage(capsys, argv):
     code, out, err = run(capsys, *argv)
     assert (code, out) == (2, "") and err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["predict"], "missing: -o DIR, --output DIR; see deepgaze predict --help"),
+        (["predict", "a.png", "-o"], "-o/--output needs a value"),
+        (["predict", "a.png", "-o", "out", "--fold", "most"], "--fold is 'most'; expe"),
+        (
+            ["predict", "a.png", "-o", "out", "--pixels-per-dva", "x"],
+            "--pixels-per-dva is 'x'; expected a number",
+        ),
+        (
+            ["predict", "a.png", "-o", "out", "--modle", "icf"],
+            "there is no option --modle, icf; did you mean --model MODEL?",
+        ),
+        (["train", "--epochs", "x"], "--epochs is 'x'; expected a whole number"),
+        (["train", "--folds", "2"], "--folds is '2'; expected one of '8/1/1', '9/1'"),
+        (["train"], "missing: --data DATA; -o RUN, --output RUN"),
+        (["weights", "fetch"], "missing: NAME; see deepgaze weights fetch --help"),
+    ],
+)
+def test_wrong_options_are_named_in_one_line(capsys, argv, words):
+    if argv[:1] == ["train"] and len(argv) > 1:
+        argv = [*argv, "--data", "data", "-o", "run"]
+    code, out, err = run(capsys, *argv)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"deepgaze: {words}")
+
+
+@pytest.mark.parametrize("verb", sorted(cli._VERBS))
+def test_help_fits_the_terminal_and_does_not_speak_python(capsys, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run(capsys, *verb.split(), "--help")
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    for words in ("None", "NoneType", "False", "STR]]}", "1.4583333333333333"):
+        assert words not in out
 
 
 def test_hints(capsys):

@@ -208,7 +208,9 @@ def test_encodings(data):
     table.write_text(HEADER + ROWS, encoding="utf-16")
     refused(data, r"UTF-16 text; save it as UTF-8")
     table.write_text(HEADER + "a.png,Jörg,0,1,2,3\n", encoding="latin-1")
-    refused(data, r"not UTF-8 text \(byte 0xf6.*save it as UTF-8")
+    refused(data, r"line 2: is not UTF-8 text \(byte 0xf6\); save it as UTF-8")
+    table.write_bytes((HEADER + ROWS * 3000).encode() + b"a.png,J\xf6rg,0,1,2,3\n")
+    refused(data, rf"line {2 + 3000 * ROWS.count(chr(10))}: is not UTF-8 text")
     table.write_text(HEADER + "a.png,Jörg,0,1,2,3\n", encoding="utf-8-sig")
     assert read_folder(data).subject_names == ("Jörg",)
 

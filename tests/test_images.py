@@ -304,7 +304,7 @@ def test_black_is_a_picture_and_zero_to_one_is_not():
     check(np.zeros((3, 4)), np.zeros((3, 4, 3)))
     check(np.ones((3, 4), np.uint8), np.ones((3, 4, 3)))
     refused(np.full((3, 4), 0.5), "0..1", "multiply by 255")
-    refused(np.ones((3, 4, 3), np.float32), "multiply by 255")
+    refused(np.ones((3, 4, 3), np.float32), "multiply by 255", "8 bits per channel")
     alpha_0_to_1 = np.dstack([RGB.astype(float), np.ones((5, 7))])
     refused(alpha_0_to_1, "multiply by 255")
     refused(Image.fromarray(np.full((3, 4), 0.5, np.float32)), "multiply by 255")

@@ -131,7 +131,8 @@ def test_center_bias_that_does_not_fit(predictor, tmp_path):
     )
     refused(InputError, bad, image, center_bias=fitting + 1, words=["log-sum-exp"])
     refused(ConfigError, bad, image, center_bias="mit", words=["'mit'", "uniform"])
-    refused(ConfigError, bad, image, center_bias=tmp_path / "no.npy", words=["no.npy"])
+    words = ["no.npy: no such file"]
+    refused(ConfigError, bad, image, center_bias=tmp_path / "no.npy", words=words)
     (tmp_path / "text.npy").write_text("hello")
     np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
     # A header may promise more than the file has, or the machine's memory.
@@ -142,7 +143,8 @@ def test_center_bias_that_does_not_fit(predictor, tmp_path):
     assert filled in data
     (tmp_path / "huge.npy").write_bytes(data.replace(filled, shape + b", }"))
     for name in ("text.npy", "objects.npy", "huge.npy"):
-        refused(ConfigError, bad, image, center_bias=tmp_path / name, words=[name])
+        words = [f"{name}: is not a center bias; expected"]
+        refused(ConfigError, bad, image, center_bias=tmp_path / name, words=words)
 
 
 def test_named_center_bias_is_that_of_the_shipped_model(
@@ -248,6 +250,9 @@ def test_options_that_make_no_sense(predictor):
         with pytest.raises(InputError, match="check pixels_per_dva") as caught:
             predictor.predict(image, pixels_per_dva=value)
         assert len(str(caught.value)) < 200
+    image = oracles.random_image(0, 64, 96)
+    words = ["64x96 pixels would be seen at 8e-08x1.2e-07 (scale 1.25e-09); check pix"]
+    refused(InputError, predictor.predict, image, pixels_per_dva=24e9, words=words)
 
 
 def test_a_model_is_shown_in_one_line(predictor):
@@ -282,6 +287,14 @@ def test_features_of_another_size(predictor):
         (64, 640),
         words=["64x640"],
     )
+
+
+def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
+    monkeypatch.setattr("deepgaze_jax.memory.available_memory", lambda: 1_000_000)
+    # 80x120 at the model's scale of 1.25, 40x60 in front of VGG-19.
+    words = ["64x96 pixels needs about 0.0 GB", "--pixels-per-dva"]
+    refused(InputError, predictor.predict, np.zeros((64, 96, 3)), words=words)
+    assert predictor.predict(np.zeros((8, 8, 3))).shape == (8, 8)
 
 
 def test_one_program_for_each_size(predictor):

@@ -174,7 +174,7 @@ def test_learning_rate_rises_and_falls():
 def test_what_a_run_tells(reference, dataset):
     run, told = reference
     assert told[0].stage == "features" and told[0].total == len(dataset)
-    assert "GB in" in told[0].message
+    assert "MB in" in told[0].message and "0.00" not in told[0].message
     epochs = [p for p in told if p.stage == "epoch"]
     assert [(p.epoch, p.done) for p in epochs] == [
         (epoch, done)
@@ -399,9 +399,18 @@ def test_validation_part_without_fixations(tiny_folders, dataset, tmp_path):
     rows = tiny.read_fixations(tmp_path / "data")
     tiny.write_fixations(tmp_path / "data", [r for r in rows if r[0] not in names])
     other = read_folder(tmp_path / "data")
-    with pytest.raises(DataError, match=r"validation part of fold 3 .*fewer folds"):
+    with pytest.raises(DataError, match=r"validation part of fold 3: 0.*fewer folds"):
         train(other, tiny.config(only_folds=(3,)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_too_few_images_are_found_before_any_feature(tmp_path):
+    few = read_folder(tiny.write_folder(tmp_path / "few", [tiny.WIDE] * 3))
+    told = []
+    words = r"in the train part of fold 0: 1 of 1, at least 2 are needed"
+    with pytest.raises(DataError, match=words):
+        train(few, tiny.config(), tmp_path / "run", progress=told.append)
+    assert told == []
 
 
 # --- trouble --------------------------------------------------------------------------
@@ -457,6 +466,19 @@ def test_other_data_are_another_run(reference, dataset, tiny_folders, tmp_path):
     other = with_other_fixations(tiny_folders["one"], [0], tmp_path / "one")
     with pytest.raises(ConfigError, match=r"other data: the fixations differ; give"):
         train(other, tiny.config(), reference[0], resume=True)
+
+
+def test_it_is_said_where_there_is_nothing_to_go_on_with(dataset, tmp_path):
+    told = []
+
+    def stop(progress):
+        told.append(progress.message)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, tiny.config(), tmp_path / "run", resume=True, progress=stop)
+    assert f"{tmp_path / 'run'} holds no run yet" in told[0]
 
 
 def test_differences_of_the_data_are_told_in_words(tmp_path):

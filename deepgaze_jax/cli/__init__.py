@@ -1,6 +1,6 @@
 """The command line `deepgaze`: verbs, errors and exit codes.
 
-Each verb is a function whose signature tyro turns into options. Its module is
+Each verb is a function whose signature `parsing` turns into options. Its module is
 imported when the verb is used, so that none pays for the libraries of the others.
 """
 
@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tyro
-
 import deepgaze_jax
 from deepgaze_jax.cli.messages import UsageError, complain
+from deepgaze_jax.cli.parsing import parse
 from deepgaze_jax.errors import ConfigError, DeepGazeError
 
 __all__ = ["main"]
@@ -97,14 +96,12 @@ def _run(argv: list[str]) -> int:
     name = next((n for n in _VERBS if argv[: len(n.split())] == n.split()), None)
     if name is None:
         return _help(argv)
+    if "" in argv:
+        raise UsageError("an argument is empty; is there a variable without a value?")
     verb = _VERBS[name]
     module = importlib.import_module(f"deepgaze_jax.cli.{verb.module}")
-    return tyro.cli(
-        getattr(module, verb.function),
-        prog=f"deepgaze {name}",
-        args=argv[len(name.split()) :],
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    function = getattr(module, verb.function)
+    return parse(function, name, argv[len(name.split()) :])()
 
 
 def _help(argv: list[str]) -> int:

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
+import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.files import replacing
+from deepgaze_jax.files import make_folder, replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.plotting import overlay, write_png
@@ -27,13 +28,14 @@ from deepgaze_jax.weights import REGISTRY, cached_path, fetch
 __all__ = ["Target", "demo", "plan_targets", "predict"]
 
 _Folder = Annotated[Path, output_option("DIR")]
+_Model = Annotated[str, tyro.conf.arg(metavar="MODEL")]
 
 
 def predict(
     images: Pictures,
     /,
     output: _Folder,
-    model: str = "deepgaze2",
+    model: _Model = "deepgaze2",
     center_bias: CenterBiasOption = None,
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
@@ -46,6 +48,8 @@ def predict(
     probability that a fixation falls on each pixel (float32, [height, width]), and
     STEM_overlay.png shows it over the picture, with lines that split the expected
     fixations into four equal parts.
+
+    Where two pictures have the same STEM, their full names stand in its place.
 
     Args:
         images: Picture files of any kind and size.
@@ -72,8 +76,13 @@ def predict(
     predictor.image_scale(pixels_per_dva)
     if center_bias is not None:
         load_center_bias(center_bias)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     settings = _Settings(center_bias, pixels_per_dva, fold)
+    # One file named twice is one picture.
+    named: dict[Path, Path] = {}
+    for image in images:
+        named.setdefault(_lies_at(image), image)
+    images = tuple(named.values())
     n_failed = 0
     for target in plan_targets(images, output):
         try:
@@ -99,7 +108,7 @@ def predict(
     return 1 if n_failed else 0
 
 
-def demo(output: _Folder = Path("deepgaze-demo"), model: str = "deepgaze2") -> int:
+def demo(output: _Folder = Path("deepgaze-demo"), model: _Model = "deepgaze2") -> int:
     """Predict on a sample photograph, and fetch what that needs.
 
     Args:
@@ -120,7 +129,7 @@ def demo(output: _Folder = Path("deepgaze-demo"), model: str = "deepgaze2") -> i
         with Bar("B") as bar:
             fetch(network, progress=bar)
     image = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     (target,) = plan_targets([image], output)
     _predict_one(predictor, target, _Settings())
     print(f"{target.overlay}\n{target.log_density}")
@@ -189,6 +198,11 @@ def plan_targets(images: Sequence[Path], output: Path) -> list[Target]:
         taken.setdefault(stem.casefold(), image)
         targets.append(Target(image, log_density, drawing, problem))
     return targets
+
+
+def _lies_at(path: Path) -> Path:
+    """Return a path by which the same file has one name, links apart."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _where(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -14,6 +14,7 @@ from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.model_files import read_card
 
 __all__ = ["ProgressBars", "export", "train"]
 
@@ -41,7 +42,7 @@ def train(
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
     try:
         with ProgressBars() as bars:
-            training.train(
+            path = training.train(
                 read_folder(resolve_dataset(data)),
                 config,
                 output,
@@ -53,7 +54,36 @@ def train(
         hint = "go on with the same command and --resume"
         raise KeyboardInterrupt(hint) from None
     print(output)
+    _print_scores(read_card(path))
     return 0
+
+
+def _print_scores(card: dict[str, Any]) -> None:
+    """Say how good the folds of a run are on their validation parts, if they have any.
+
+    Args:
+        card: of its model.
+    """
+    scores = card["scores"]["validation_information_gain"]
+    if None in scores:
+        return
+    epochs, mean = card["best_epoch"], sum(scores) / len(scores)
+    of = f"mean of {len(scores)} folds" if len(scores) > 1 else "1 fold"
+    print(
+        f"validation IG {mean:.3f} bit/fixation over the center bias ({of}); best "
+        f"epochs {min(epochs)} to {max(epochs)}"
+    )
+    poor = [
+        str(fold["fold"])
+        for fold, score in zip(card["folds"], scores, strict=True)
+        if score <= 0
+    ]
+    if poor:
+        say(
+            f"warning: fold {', '.join(poor)}: validation IG is not above 0: nothing "
+            "was learned beyond the center bias; look at log.csv, and check that the "
+            "fixations belong to these pictures"
+        )
 
 
 def export(

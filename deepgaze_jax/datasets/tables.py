@@ -66,9 +66,20 @@ def read_table(
             ) from error
         except UnicodeDecodeError as error:
             raise DataError(
-                f"{path}: is not UTF-8 text (byte 0x{error.object[error.start]:02x} "
-                f"after line {reader.line_num}); save it as UTF-8"
+                f"{path} line {_line_not_utf8(path)}: is not UTF-8 text (byte "
+                f"0x{error.object[error.start]:02x}); save it as UTF-8"
             ) from error
+
+
+def _line_not_utf8(path: Path) -> int:
+    """Returns the first line that cannot be decoded; text is decoded ahead of lines."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _numbered(reader) -> Iterator[tuple[int, list[str]]]:

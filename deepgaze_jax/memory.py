@@ -1,0 +1,101 @@
+"""How much memory there is, so that what cannot fit is refused in words.
+
+Where memory runs out, the operating system ends the process without any.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepgaze_jax.errors import InputError
+
+__all__ = ["available_memory", "require_memory"]
+
+
+def require_memory(n_bytes: float, what: str, remedy: str) -> None:
+    """Return nothing if there seems to be enough memory, or if that is unknown.
+
+    Args:
+        n_bytes: how much will be taken.
+        what: takes it.
+        remedy: what to do.
+
+    Raises:
+        InputError: less is available.
+
+    Example:
+        >>> require_memory(1e18, "this picture", "shrink it")
+        Traceback (most recent call last):
+        deepgaze_jax.errors.InputError: this picture needs about 1000000000.0 GB of \
+memory, ... GB are available; shrink it
+    """
+    available = available_memory()
+    if available is not None and n_bytes > available:
+        raise InputError(
+            f"{what} needs about {n_bytes / 1e9:.1f} GB of memory, "
+            f"{available / 1e9:.1f} GB are available; {remedy}"
+        )
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process can still take, None where that is unknown.
+
+    The least of what the machine has left and of what the limits on the process's
+    control groups (containers, jobs of a cluster) leave.
+
+    Args:
+        root: where `proc` and `sys` lie.
+
+    Example:
+        >>> available_memory() is None or available_memory() > 0
+        True
+    """
+    return min((*_machine(root), *_control_groups(root)), default=None)
+
+
+def _machine(root: Path) -> Iterator[int]:
+    """Yield what the machine has left; off Linux all that it has."""
+    try:
+        for line in (root / "proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                yield int(line.split()[1]) * 1024
+    except OSError:
+        try:
+            yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):
+            return
+
+
+def _control_groups(root: Path) -> Iterator[int]:
+    """Yield what the limit of each control group leaves, of versions 2 and 1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if controllers == "":
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            mount = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        group = mount / own.lstrip("/")
+        # A limit holds for all groups below it. In a container, the mount itself may
+        # be the process's group.
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(mount):
+                yield from _left(folder, *names)
+
+
+def _left(group: Path, limit: str, used: str) -> Iterator[int]:
+    try:
+        room = int((group / limit).read_text()) - int((group / used).read_text())
+        statistics = dict(
+            line.split() for line in (group / "memory.stat").read_text().splitlines()
+        )
+    except (OSError, ValueError):  # No such group, or its limit is "max".
+        return
+    # The cache of files is given up when memory is needed.
+    yield room + int(statistics.get("inactive_file", 0))
