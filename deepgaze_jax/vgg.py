@@ -12,11 +12,18 @@ from jax import lax
 
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import pool_max, pooled_size
+from deepgaze_jax.winograd import (
+    Planes,
+    convolve_planes,
+    max_pool_planes,
+    transform_kernel,
+)
 
 __all__ = [
     "CONVOLUTIONS",
     "MEAN_RGB",
     "TAPS",
+    "for_cpu",
     "init_params",
     "tap_channels",
     "tap_grid",
@@ -138,6 +145,14 @@ def vgg19_features(
     batch = image.shape[:-3]
     mean = params.get("input", {}).get("mean_rgb", np.asarray(MEAN_RGB, np.float32))
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
+    if any("winograd" in values for values in params.values()):
+        found = [_winograd_features(params, one, taps) for one in x]
+        return {
+            tap: jnp.stack([maps[tap] for maps in found]).reshape(
+                *batch, *found[0][tap].shape
+            )
+            for tap in taps
+        }
     wanted, found = set(taps), {}
     for name in TAPS:
         if name.startswith("conv"):
@@ -151,6 +166,58 @@ def vgg19_features(
             if len(found) == len(wanted):
                 break
     return {tap: found[tap] for tap in taps}
+
+
+def for_cpu(params: Params) -> dict[str, dict]:
+    """Return parameters with which `vgg19_features` is about twice as fast on a CPU.
+
+    Args:
+        params: of `vgg19_features`.
+
+    Returns:
+        The same parameters with `{"winograd": 36 matrices [in, out], "bias": [out]}`
+        for all convolutions but the first, four times as large.
+    """
+    return {
+        name: {"winograd": transform_kernel(values["kernel"]), "bias": values["bias"]}
+        if name in CONVOLUTIONS and name != "conv1_1"
+        else dict(values)
+        for name, values in params.items()
+    }
+
+
+def _winograd_features(
+    params: Params, x: jax.Array, taps: Sequence[str]
+) -> dict[str, jax.Array]:
+    """Return the wanted taps of one image [height, width, 3] less the mean."""
+    first = params["conv1_1"]
+    values = _first_planes(x, first["kernel"], first["bias"])
+    planes = Planes(values, *x.shape[:2])
+    wanted, found = set(taps), {}
+    for name in TAPS:
+        if name.startswith("conv") and name != "conv1_1":
+            # The ReLU costs nothing where nobody wants to see what was before it.
+            values, relu = params[name], name not in wanted
+            planes = convolve_planes(
+                planes, values["winograd"], values["bias"], relu=relu
+            )
+        elif name.startswith("relu") and (
+            name == "relu1_1" or f"conv{name[4:]}" in wanted
+        ):
+            planes = planes.relu()
+        elif name.startswith("pool"):
+            planes = max_pool_planes(planes)
+        if name in wanted:
+            found[name] = planes.maps()
+            if len(found) == len(wanted):
+                break
+    return {tap: found[tap] for tap in taps}
+
+
+@jax.jit
+def _first_planes(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """Return the values of the planes of conv1_1 for one image [height, width, 3]."""
+    return Planes.of_maps(_convolve(x[None], kernel, bias)[0]).values
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
