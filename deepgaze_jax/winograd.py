@@ -315,10 +315,7 @@ def _input_tile(half: jax.Array, c: int, cells: int) -> jax.Array:
 
 def _output_columns(products: list[list[jax.Array]]) -> list[list[jax.Array]]:
     """Return m A for each of its 4 columns: lists of 6 arrays [cells, out]."""
-    return [
-        [_combine(weights, row) for row in zip(*products, strict=True)]
-        for weights in _A_T
-    ]
+    return [[_combine(weights, row) for row in products] for weights in _A_T]
 
 
 def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
