@@ -29,6 +29,7 @@ LEVELS = {
     "ops": 0,
     "roc": 0,
     "visual_angle": 0,
+    "winograd": 0,
     "alexnet": 1,
     "auc": 1,
     "center_bias": 1,

@@ -1,0 +1,130 @@
+"""VGG-19 up to conv5_4 on a CPU: Winograd's convolutions, plain ones, PyTorch's.
+
+    python experiments/benchmarks/vgg_speed.py
+
+All numbers come from one run on one machine, in turns, so that what else happens there
+meets all alike; medians after a first call. PyTorch (where installed) runs channels-last
+in inference mode with as many threads. Errors are largest differences from PyTorch in
+float64 (or from the plain convolutions) over the largest value, tap by tap. `--json
+FILE` keeps the result.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from deepgaze_jax import vgg
+from deepgaze_jax.weights import load_features
+
+TAPS = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
+
+
+def torch_features(params: Any, dtype: str) -> Callable[[np.ndarray], dict[str, Any]]:
+    """Return VGG-19 in PyTorch as a function of an image [height, width, 3]."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    kind = getattr(torch, dtype)
+    layers = {}
+    for name in vgg.CONVOLUTIONS:
+        kernel = torch.from_numpy(
+            np.array(params[name]["kernel"].transpose(3, 2, 0, 1))
+        )
+        bias = torch.from_numpy(np.array(params[name]["bias"])).to(kind)
+        kernel = kernel.to(kind).to(memory_format=torch.channels_last)
+        layers[name] = kernel, bias
+    mean = torch.tensor(vgg.MEAN_RGB, dtype=kind)
+
+    @torch.inference_mode()
+    def features(image: np.ndarray) -> dict[str, Any]:
+        x = (torch.from_numpy(image).to(kind) - mean).permute(2, 0, 1)[None]
+        x, found = x.contiguous(memory_format=torch.channels_last), {}
+        for name in vgg.TAPS[: vgg.TAPS.index(TAPS[-1]) + 1]:
+            if name.startswith("conv"):
+                x = functional.conv2d(x, *layers[name], padding=1)
+            elif name.startswith("relu"):
+                x = functional.relu(x)
+            else:
+                x = functional.max_pool2d(x, 2, 2, ceil_mode=True)
+            if name in TAPS:
+                found[name] = x[0].permute(1, 2, 0)
+        return {tap: maps.numpy() for tap, maps in found.items()}
+
+    return features
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Return the time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print all times, ratios and errors as one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=2, default=(560, 747))
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (*arguments.size, 3)).astype(np.float32)
+    weights = load_features("vgg19")
+    usual, fast = jax.device_put(weights), jax.device_put(vgg.for_cpu(weights))
+    plain = jax.jit(lambda params, x: vgg.vgg19_features(params, x, TAPS))
+    calls = {
+        "winograd": lambda: jax.block_until_ready(
+            vgg.vgg19_features(fast, image, TAPS)
+        ),
+        "plain": lambda: jax.block_until_ready(plain(usual, image)),
+    }
+    try:
+        torch = torch_features(weights, "float32")
+        reference = torch_features(weights, "float64")(image)
+        calls["torch"] = lambda: torch(image)
+    except ImportError:
+        reference = calls["plain"]()
+    first = {name: round(seconds(call), 2) for name, call in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(arguments.repeats):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    result = {
+        "image": list(arguments.size),
+        "seconds": {name: round(value, 3) for name, value in medians.items()},
+        "times_as_fast": {
+            name: round(value / medians["winograd"], 2)
+            for name, value in medians.items()
+            if name != "winograd"
+        },
+        "first_call_seconds": first,
+        "errors": {
+            name: {
+                tap: float(f"{np.abs(maps - reference[tap]).max() / scale:.1e}")
+                for tap, maps in found.items()
+                for scale in [np.abs(reference[tap]).max()]
+            }
+            for name, found in ((name, calls[name]()) for name in calls)
+        },
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "jax": jax.__version__,
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
