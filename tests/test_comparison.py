@@ -29,6 +29,7 @@ from deepgaze_jax.evaluation.comparison import (
     ScoreSettings,
     score_model,
 )
+from deepgaze_jax.evaluation.model_source import ModelSource
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.evaluation.scoring import METRICS
 from deepgaze_jax.metric_maps import sim_map
@@ -401,7 +402,36 @@ def test_one_model_and_parquet(folder, model, capsys):
     assert rows[3]["ll"] is None
     summary = json.loads(Path("t.json").read_text())
     assert summary["model"]["label"] == "small.safetensors"
+    other = json.loads(Path("t.parquet.json").read_text())
+    del summary["table_sha256"], other["table_sha256"]
+    assert summary == other
     assert set(summary["per_image"]) == {"ll", "auc"}
+
+
+def test_parts_of_another_interrupted_evaluation_stay(folder, model, capsys):
+    """The table is the same, the command is not: only its own parts go."""
+    argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model", model]
+    work = Path("t.csv.parts")
+    for metrics in (("ll", "sauc"), ("ll",)):
+        asked = []
+
+        def stop(self, index, asked=asked, predict=ModelSource.predict):
+            asked.append(index)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return predict(self, index)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ModelSource, "predict", stop)
+            assert main([*argv, "--metrics", *metrics]) == 130
+    before = {path.name for path in work.iterdir()}
+    assert len(before) == 3  # Two journals, and the predictions that sauc needs.
+    assert main([*argv, "--metrics", "ll"]) == 0
+    assert "keeps what is ready of another evaluation" in capsys.readouterr().err
+    left = {path.name for path in work.iterdir()}
+    assert len(left) == 2 and left < before
+    assert main([*argv, "--metrics", "ll", "sauc"]) == 0
+    assert not work.exists()
 
 
 def test_wrong_use_of_the_command(folder, dataset, model, capsys):

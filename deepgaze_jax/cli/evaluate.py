@@ -1,6 +1,5 @@
 """`deepgaze evaluate`."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import (
     ModelScores,
     ScoreSettings,
+    forget_parts,
     score_key,
     score_model,
 )
@@ -144,7 +144,9 @@ def evaluate(
     }
     result = report(scores, dataset, settings, names, seed)
     beside = write_report(output, result)
-    shutil.rmtree(work, ignore_errors=True)
+    forget_parts(work, [one.key for one in scores])
+    if work.is_dir():
+        say(f"{work} keeps what is ready of another evaluation that has not finished")
     _tell(result, output, beside)
     return 0
 
@@ -174,11 +176,7 @@ def _baseline(
 
 def _baseline_name(over: Source | None, source: Source, scores: ModelScores) -> str:
     if over is None:
-        scored_by = {
-            number if number == "mixture" else int(number): n
-            for number, n in scores.scored_by.items()
-        }
-        return name_of_baseline(source.center_bias, scored_by)
+        return name_of_baseline(source.center_bias, scores.scored_by)
     return name_in_results(over)
 
 
