@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -434,6 +435,15 @@ def test_parts_of_another_interrupted_evaluation_stay(folder, model, capsys):
     assert not work.exists()
 
 
+def test_parquet_without_pyarrow(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    argv = ["evaluate", "--data", str(folder), "--model", "uniform", "-o"]
+    assert main([*argv, "t.parquet"]) == 2
+    err = capsys.readouterr().err
+    assert "pip install 'deepgaze-jax[parquet]'" in err and "|" not in err
+    assert not list(Path().iterdir())
+
+
 def test_wrong_use_of_the_command(folder, dataset, model, capsys):
     write_maps(dataset)
     argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model"]
@@ -450,6 +460,12 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         (1, ["maps", "--blur-dva", "1"], "does not state pixels_per_dva"),
     ):
         assert main([*argv, *words]) == code
+        assert message in capsys.readouterr().err
+    for words, message in (
+        (["--blur-px", "1e9"], "sigma is 1e+09; expected a positive number of pixels"),
+        (["--seed", "-1"], "seed is -1; expected 0 or more"),
+    ):
+        assert main([*argv, model, *words]) in (1, 2)
         assert message in capsys.readouterr().err
     # The JSON's name is not typed: what is there already may be anything.
     Path("t.json").write_text('{"mine": 1}')

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import CenterBiasOption, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -103,6 +103,8 @@ def evaluate(
         seed: Of the bootstrap.
     """
     check_report_names(output)
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; expected 0 or more")
     folder = resolve_dataset(data)
     inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:

@@ -326,9 +326,12 @@ class _Run:
                 f"{self._source.name} has no center bias of its own; choose the "
                 "baseline of the information gain: center-bias or uniform"
             )
-        scores = image_scores(
-            prediction, self._viewed(index), settings.metrics, baseline
-        )
+        try:
+            scores = image_scores(
+                prediction, self._viewed(index), settings.metrics, baseline
+            )
+        except InputError as error:
+            raise InputError(f"{self._source.name}: {error}") from error
         if "sauc" in settings.metrics:
             self._keep(index, prediction)
         entry = {**scores, "scored_by": prediction.scored_by}
