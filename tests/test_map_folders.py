@@ -20,6 +20,7 @@ from deepgaze_jax.evaluation.map_folders import (
     kind_of_folder,
     read_map,
 )
+from deepgaze_jax.ops import resize_image
 
 MAP = np.arange(12.0).reshape(3, 4)
 
@@ -133,6 +134,12 @@ def test_saliency_maps_are_fitted_without_the_image(dataset, tmp_path):
     assert np.exp(before.parts[0].log_density).sum() == pytest.approx(1)
     assert len(source.card()["parameters"]) == len(cross_fit.folds)
     fold = cross_fit.fold_of[5]
+    own = source.fits[fold].log_density(
+        resize_image(read_map(tmp_path / "05.png")[..., None], 20, 30)[..., 0],
+        cross_fit.center_bias(5),
+    )
+    np.testing.assert_allclose(before.parts[0].log_density, own, atol=1e-6)
+    assert source.fits[fold] != source.fits[0]
     noise = rng.integers(0, 256, (10, 15)).astype(np.uint8)
     # Whatever a test image's map is, its fold's parameters stay as they are.
     Image.fromarray(noise).save(tmp_path / "05.png")
