@@ -116,7 +116,7 @@ def _taps(sigma: float, truncate: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns offsets and normalised values of the kernel."""
     if not 0 < sigma <= _MAX_SIGMA:
         raise InputError(
-            f"sigma is {sigma:g}; expected a positive number of pixels, at most "
+            f"sigma is {sigma}; expected a positive number of pixels, at most "
             f"{_MAX_SIGMA:g}"
         )
     radius = int(truncate * sigma + 0.5)

@@ -540,7 +540,7 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         assert main([*argv, *words]) == code
         assert message in capsys.readouterr().err
     for words, message in (
-        (["--blur-px", "1e9"], "sigma is 1e+09; expected a positive number of pixels"),
+        (["--blur-px", "1e9"], "expected a positive number of pixels, at most 100000"),
         (["--seed", "-1"], "seed is -1; expected 0 or more"),
     ):
         assert main([*argv, model, *words]) in (1, 2)

@@ -1,6 +1,7 @@
 """Figures of scores: bars of models, images against images, ablations."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,10 @@ def draw_bars(
         )
     axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
     axes.tick_params(axis="y", length=0)
-    text = max(one.get_window_extent().width for one in axes.get_yticklabels())
+    with warnings.catch_warnings():
+        # Letters that the font lacks are refused when the figure is saved.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        text = max(one.get_window_extent().width for one in axes.get_yticklabels())
     # Long labels may not take the room of the bars and of what is below them.
     width = text / figure.dpi + _BARS_WIDTH
     figure.set_figwidth(float(np.clip(width, COLUMN_WIDTH, TEXT_WIDTH)))
