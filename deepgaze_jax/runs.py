@@ -282,7 +282,7 @@ def export_run(
     Args:
         run_folder: folder of the run.
         path: file to write, ending in `.safetensors`.
-        evaluation: summary of an evaluation for the card, see `evaluation.summarise`.
+        evaluation: summary of an evaluation for the card, see `evaluation.Report`.
 
     Raises:
         WeightsError: the run has not finished.

@@ -288,16 +288,19 @@ def test_evaluate(capsys, model):
     argv = ["evaluate", "--data", folder, "--model", model, "-o", "r/t.csv"]
     code, out, err = run(capsys, *argv)
     assert code == 0
-    scores, summary = evaluate(load_pretrained(model), read_folder(folder))
+    result = evaluate(load_pretrained(model), read_folder(folder))
+    first, summary = result.models[0].rows[0].scores, result.as_json()
     written = json.loads(Path("r/t.json").read_text())
     for averaging in ("per_image", "per_fixation"):
         for metric, value in summary.pop(averaging).items():
             assert written[averaging][metric] == value
-    assert summary.pop("model").items() <= written["model"].items()
-    assert summary.items() <= written.items()
+    of_two, of_all = summary.pop("model"), written["model"]
+    assert of_two.pop("key") != of_all["key"] and of_two.items() <= of_all.items()
+    assert summary.pop("maps").items() <= written["maps"].items()
+    assert {name: written[name] for name in summary} == summary
     lines = Path("r/t.csv").read_text().splitlines()
     assert lines[0] == "image,model,n_fixations,ll,ig,auc,sauc,nss,cc,kldiv,sim"
-    start = f"0.png,{Path(model).name},3,{scores[0].ll!r},{scores[0].ig!r},"
+    start = f"0.png,{Path(model).name},3,{first['ll']!r},{first['ig']!r},"
     assert lines[1].startswith(start)
     summary = written
     ig = summary["per_image"]["ig"]

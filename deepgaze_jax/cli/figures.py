@@ -88,6 +88,8 @@ def figures(
         raise UsageError("no table is named; give one or more from deepgaze evaluate")
     if n_images < 1:
         raise UsageError(f"n-images is {n_images}; expected at least 1")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; expected 0 or more")
     printed = _labels(labels)
     scores = read_scores(tables)
     _check_known(printed, scores)
@@ -110,6 +112,7 @@ def figures(
                 keep(figure, stem)
     print(f"{len(drawn) // 2} figures as PDF and PNG in {output}:")
     print(", ".join(path.stem for path in drawn[::2]))
+    print(f"information gain over {scores.baseline}")
     return 0
 
 
