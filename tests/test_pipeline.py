@@ -214,7 +214,7 @@ def load(index):
         os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.05 if index < 5 else 0.5)
     return index
-source = Source([str(i) for i in range(10**6)], [0] * 10**6, load)
+source = Source([str(i) for i in range(1000)], [0] * 1000, load)
 try:
     for batch in batches(source, Order(2), threads=3, ahead=6):
         pass
