@@ -199,7 +199,9 @@ def test_what_lies_beside_caches_stays(cache, tmp_path):
 
 def test_what_a_killed_removal_left_goes(cache, capfd):
     folder, names = cache
-    (folder / f".{names['old']}.removed").mkdir()
+    for name in (names["old"], "0123456789abcdef"):
+        (folder / f".{name}.1.removed").mkdir()
+        (folder / f".{name}.1.removed" / "features.bin").touch()
     assert run("rm", names["old"]) == 0
     assert remaining(folder) == {names["whole"], names["half"]}
 

@@ -102,7 +102,7 @@ def stored_caches(root: Path) -> list[StoredCache]:
 def remove_cache(cache: StoredCache) -> None:
     """Return nothing; the cache is gone, and nothing beside it.
 
-    Runs that have it open keep what they opened, where the system allows that.
+    What a removal that was killed has left in the same folder goes too. Runs that have it open keep what they opened, where the system allows that.
 
     Raises:
         DataError: it is being built, or its folder is a link or no cache.
@@ -117,10 +117,10 @@ def remove_cache(cache: StoredCache) -> None:
     with file_lock(path / LOCK, refuse):
         (path / _STATE).unlink(missing_ok=True)  # What is left counts as nothing.
     # Under another name first: who looks meanwhile finds all of it or nothing.
-    gone = path.with_name(f".{path.name}.removed")
-    shutil.rmtree(gone, ignore_errors=True)
-    path.rename(gone)
-    shutil.rmtree(gone)
+    path.rename(path.with_name(f".{path.name}.{os.getpid()}.removed"))
+    for gone in path.parent.glob(".*.removed"):
+        if _NAME.fullmatch(gone.name.split(".")[1]) and not gone.is_symlink():
+            shutil.rmtree(gone)
 
 
 def note_use(folder: Path, about: Mapping[str, Any]) -> None:
