@@ -102,7 +102,8 @@ def stored_caches(root: Path) -> list[StoredCache]:
 def remove_cache(cache: StoredCache) -> None:
     """Return nothing; the cache is gone, and nothing beside it.
 
-    What a removal that was killed has left in the same folder goes too. Runs that have it open keep what they opened, where the system allows that.
+    What a removal that was killed has left in the same folder goes too. Runs that have
+    the cache open keep what they opened, where the system allows that.
 
     Raises:
         DataError: it is being built, or its folder is a link or no cache.
