@@ -126,6 +126,7 @@ def train(
         weights.load_features(model.network),
         max_bytes=max_cache_bytes,
         progress=lambda done, total: report(Progress("features", done, total)),
+        tell=lambda text: report(Progress("features", 0, len(dataset), message=text)),
     )
     data = prepare(dataset, cache, model, folds, fold_ids)
     # Only now: a run that could not start leaves nothing to go on with.
