@@ -90,7 +90,7 @@ def test_training_and_evaluation_are_those_of_the_folder(
         caches = list(Path(os.environ["DEEPGAZE_CACHE"], "features").iterdir())
         assert len(caches) == 1
     assert tables["a"] == tables["b"]
-    assert len(tables["a"]) == 10
+    assert len(tables["a"]) == 11
     (ours, card), (theirs, other) = load_model("a"), load_model("b")
     assert card["folds"] == other["folds"]
     for name, array in ours.items():
@@ -159,16 +159,16 @@ def test_failures_leave_nothing(home, tmp_path, capfd):
     left.mkdir()  # As a killed process leaves it.
     assert build(*argv, "--allow-missing-images") == 0
     assert not left.exists()
-    assert read_dataset("mine").image_names == ("00.png", "01.png", "03.png")
+    assert read_dataset("tfds/mine").image_names == ("00.png", "01.png", "03.png")
     assert build(*argv) == 1
     assert "--replace" in capfd.readouterr().err.splitlines()[-1]
     shutil.copy(folder / "images" / "00.png", folder / "images" / "02.png")
     assert build(*argv, "--replace") == 0
-    assert len(read_dataset("mine")) == 4
-    (record,) = resolve_dataset("mine").glob("*.array_record*")
+    assert len(read_dataset("tfds/mine")) == 4
+    (record,) = resolve_dataset("tfds/mine").glob("*.array_record*")
     record.write_bytes(record.read_bytes()[:100])
     with pytest.raises(DataError, match="build it again"):
-        read_dataset("mine")
+        read_dataset("tfds/mine")
     assert build("osie") == 1
     assert "fixations.mat" in capfd.readouterr().err
     assert build("imagenet", "--from", folder) == 2
@@ -225,7 +225,8 @@ def test_osie(home, osie, form):
 @pytest.mark.tensorflow
 def test_tfds_build(tmp_path):
     pytest.importorskip("tensorflow")
-    pytest.importorskip("apache_beam")  # The command imports it.
+    for name in ("apache_beam", "mlcroissant"):  # The command imports them.
+        pytest.importorskip(name)
     folder = tiny.write_folder(tmp_path / "mine", [(20, 30)] * 4)
     argv = [Path(sys.executable).with_name("tfds"), "build", FOLDER / GENERIC]
     argv += ["--manual_dir", folder, "--data_dir", tmp_path / "out"]
