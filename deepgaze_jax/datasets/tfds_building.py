@@ -6,6 +6,7 @@ import io
 import logging
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,9 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     tqdm_utils.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            # TFDS asks newer protobuf in a deprecated way.
+            warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -1,5 +1,6 @@
 """TFDS data sets of fixations as `FixationDataset` and `Recording`."""
 
+import warnings
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -77,7 +78,10 @@ def _read(
 ) -> tuple[FixationDataset, dict[str, np.ndarray], dict[str, Any]]:
     """Returns the data set, the columns of its rows and what was noted of it."""
     try:
-        builder = tfds.builder_from_directory(path)
+        with warnings.catch_warnings():
+            # TFDS asks newer protobuf in a deprecated way while it reads its notes.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            builder = tfds.builder_from_directory(path)
         metadata = dict(builder.info.metadata or {})
         splits = tuple(builder.info.splits)
     except Exception as error:  # TFDS has many, none of its own.
