@@ -164,6 +164,7 @@ def test_imports_have_no_cycles():
         ("orbax", {"checkpoints"}),
         ("torch", {"conversion"}),
         ("tensorflow", set()),
+        ("tensorflow_datasets", {"datasets"}),
         ("h5py", {"conversion", "datasets", "evaluation"}),
         ("matplotlib", {"plotting", "figures", "cli"}),
         ("pyarrow", {"datasets", "evaluation"}),
@@ -201,6 +202,7 @@ if "jax" in sys.modules:
 
 def test_import_is_light_and_initialises_no_device():
     heavy = ("matplotlib", "pyarrow", "torch", "tensorflow", "gradio", "requests")
+    heavy += ("tensorflow_datasets",)
     code = "import sys, deepgaze_jax\n"
     code += f"print([name for name in {heavy} if name in sys.modules])\n"
     assert run_python(code + NO_DEVICE) == "[]\n"

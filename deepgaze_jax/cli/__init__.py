@@ -51,6 +51,7 @@ _VERBS = {
     "weights verify": _Verb("weights", "verify", "compare two weight files"),
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
     "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
+    "data build": _Verb("data_build", "build", "a TFDS data set (array_record)"),
     "data info": _Verb("data_info", "info", "what a data set holds"),
     "data validate": _Verb("data", "validate", "check a data set"),
     "data cache ls": _Verb("data_cache", "list_caches", "feature caches on the disk"),

@@ -9,24 +9,20 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from deepgaze_jax.cli.data_info import read_meta, write_sheet
+from deepgaze_jax.cli.data_info import write_sheet
 from deepgaze_jax.cli.messages import Bar, UsageError, complain
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets import readers
-from deepgaze_jax.datasets.cleaning import CleaningOptions, clean
+from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
 from deepgaze_jax.datasets.fixation_detection import DetectionConfig
-from deepgaze_jax.datasets.home import (
-    check_dataset_name,
-    data_home,
-    resolve_dataset,
-)
+from deepgaze_jax.datasets.home import check_dataset_name, data_home
+from deepgaze_jax.datasets.opening import accepted_before, read_recording
 from deepgaze_jax.datasets.readers.table import TableOptions
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation import validate as validate_recording
 from deepgaze_jax.datasets.validation_report import CHECKS, ValidationReport
 from deepgaze_jax.datasets.writing import write_recording
-from deepgaze_jax.errors import DataError, InputError
-from deepgaze_jax.images import load_image
+from deepgaze_jax.errors import DataError
 
 __all__ = ["import_dataset", "validate"]
 
@@ -178,9 +174,9 @@ def import_dataset(
         )
         return 1
     if any(c.name == "images_unreadable" and c.count for c in report.checks):
-        recording = _without_unreadable(recording)
+        recording = without_unreadable(recording)
     path = write_recording(recording, data_home(), name, report, replace)
-    write_sheet(path / "contact_sheet.png", name)
+    write_sheet(path / "contact_sheet.png", str(path))
     if not json:
         print(path)
     return 0
@@ -195,16 +191,16 @@ def validate(
     """Check a data set; exit code 1 if there are problems.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         accept: Checks whose problems are known and accepted, besides
             those accepted when it was imported.
         json: Print the report as JSON.
     """
     _check_accepted(accept)
-    folder = resolve_dataset(data)
-    recording = readers.read("fixations_folder", folder)
+    recording = read_recording(data)
     with Bar("image", "checking") as bar:
-        known = {*accept, *_accepted_before(folder)}
+        known = {*accept, *accepted_before(data)}
         report = validate_recording(recording, tuple(known), bar)
     _print_report(report, recording, json)
     return 1 if report.problems else 0
@@ -299,20 +295,3 @@ def _print_report(report: ValidationReport, recording: Recording, json: bool) ->
     print(report.text())
     for note in recording.meta.conventions:
         print(f"  NOTE     {note}")
-
-
-def _without_unreadable(recording: Recording) -> Recording:
-    files = list(recording.image_files)
-    for index, file in enumerate(files):
-        if file is not None:
-            try:
-                load_image(file())
-            except (InputError, DataError):
-                files[index] = None
-    return replace(recording, image_files=tuple(files))
-
-
-def _accepted_before(folder: Path) -> list[str]:
-    """Returns the checks whose problems were accepted when a data set was imported."""
-    checks = read_meta(folder).get("validation", {}).get("checks", [])
-    return [check["name"] for check in checks if check.get("status") == "accepted"]

@@ -11,18 +11,19 @@ import tyro
 from deepgaze_jax.center_bias import fit_center_bias
 from deepgaze_jax.cli.messages import say
 from deepgaze_jax.datasets.contact_sheet import contact_sheet, write_contact_sheet
-from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.gold_standard_store import (
     store_gold_standard,
     stored_gold_standard,
 )
-from deepgaze_jax.datasets.home import registered_names, resolve_dataset
+from deepgaze_jax.datasets.home import registered_names
+from deepgaze_jax.datasets.opening import read_dataset, read_meta
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.gold_standard import GoldStandard
 from deepgaze_jax.gold_standard_fit import fit_gold_standard
 from deepgaze_jax.weights import cache_dir
 
-__all__ = ["info", "read_meta", "write_sheet"]
+__all__ = ["info", "write_sheet"]
 
 #: Images that the time of a fit is estimated from; for fewer than twice as many there
 #: is nothing to estimate.
@@ -46,7 +47,8 @@ def info(
     """Say what a data set holds; without a name, list the data sets.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         output: Picture to be written: some images with their fixations.
         gold_standard: Fit the gold standard (how well the other people's fixations
             predict a person's) if that has not been done; says first how
@@ -56,10 +58,9 @@ def info(
     if data is None:
         print("\n".join(registered_names()) or "no data sets yet: deepgaze data import")
         return 0
-    folder = resolve_dataset(data)
-    dataset = read_folder(folder, allow_missing_images=True)
+    dataset = read_dataset(data, allow_missing_images=True)
     gold = _gold_standard(dataset, fit=gold_standard)
-    found = _summary(folder, dataset, gold)
+    found = _summary(dataset, read_meta(data), gold)
     if json:
         print(json_format.dumps(found))
     else:
@@ -68,7 +69,7 @@ def info(
                 shown = "; ".join(value) if isinstance(value, list) else value
                 print(f"{key.replace('_', ' '):24}{shown}")
     if output is not None:
-        write_sheet(output, str(folder))
+        write_sheet(output, data)
         if not json:
             print(output)
     return 0
@@ -76,34 +77,28 @@ def info(
 
 def write_sheet(path: Path, data: str) -> None:
     """Write a picture of some images of a data set with their fixations."""
-    dataset = read_folder(resolve_dataset(data), allow_missing_images=True)
+    dataset = read_dataset(data, allow_missing_images=True)
     sheet = contact_sheet(
-        dataset.image_names, dataset.image_sizes, dataset.image_path, dataset.fixations
+        dataset.image_names,
+        dataset.image_sizes,
+        dataset.pictures.read_bytes,
+        dataset.fixations,
     )
     write_contact_sheet(path, sheet)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """Return what the import of a data set wrote about it; nothing if there is none."""
-    try:
-        meta = json_format.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
-
-
 def _summary(
-    folder: Path, dataset: FixationDataset, gold: GoldStandard | None
+    dataset: FixationDataset, meta: dict[str, Any], gold: GoldStandard | None
 ) -> dict[str, Any]:
     """Returns what `info` prints."""
-    fixations, meta = dataset.fixations, read_meta(folder)
+    fixations = dataset.fixations
     sizes, counts = np.unique(dataset.image_sizes, axis=0, return_counts=True)
     order = np.argsort(-counts)[:4]
     shown = [f"{sizes[i][1]} x {sizes[i][0]} ({counts[i]})" for i in order]
     if len(sizes) > 4:
         shown.append(f"and {len(sizes) - 4} more")
     per_subject = np.bincount(fixations.subject, minlength=len(dataset.subject_names))
-    n_missing = sum(not dataset.image_path(i).is_file() for i in range(len(dataset)))
+    n_missing = sum(not dataset.pictures.has(i) for i in range(len(dataset)))
     scale = dataset.pixels_per_dva
     try:
         bias = fit_center_bias(fixations, dataset.image_sizes).log_likelihood
@@ -111,7 +106,7 @@ def _summary(
         bias = None  # Fewer than two images with fixations.
     return {
         "name": dataset.name,
-        "folder": str(folder),
+        "folder": str(dataset.root),
         "images": len(dataset),
         "images_without_picture": n_missing or None,
         "sizes": shown,

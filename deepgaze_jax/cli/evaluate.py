@@ -10,8 +10,9 @@ from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import CenterBiasOption, unset
 from deepgaze_jax.cli.options import output as output_option
-from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import (
@@ -78,7 +79,8 @@ def evaluate(
     table are not scored again.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         output: Table to be written, .csv or .parquet.
         model: Any number of: a model's name, a .safetensors file, a training
             run; a folder of .npy log densities; a folder of png, jpg or
@@ -117,7 +119,7 @@ def evaluate(
         load_center_bias(center_bias)
     work = output.with_name(f"{output.name}.parts")
     with Bar("image") as bar:
-        dataset = read_folder(folder)
+        dataset = read_dataset(data)
         cross_fit = CrossFit(dataset, bar)
         sources = open_sources(
             model, dataset, cross_fit=cross_fit, fold=fold, center_bias=center_bias

@@ -11,8 +11,8 @@ from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
-from deepgaze_jax.datasets.folder import FixationDataset, read_folder
-from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import data_sha256
@@ -157,7 +157,7 @@ def _with_images(
 ) -> list[tuple[str, "Figure"]]:
     """Return the figures that show images, each with the stem of its files."""
     named = _specified(specified, scores)
-    dataset = read_folder(resolve_dataset(data))
+    dataset = read_dataset(data)
     if scores.data_sha256 and data_sha256(dataset) != scores.data_sha256:
         raise DataError(
             f"{data}: is not the data set that the tables are about (other images or "

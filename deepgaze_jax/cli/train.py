@@ -11,8 +11,7 @@ from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
-from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.model_files import read_card
 
@@ -30,7 +29,8 @@ def train(
     """Train the readouts of all folds on the fixations of a data set.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         output: Folder of the run: checkpoints, log, and at the end
             the model.
         config: How to train.
@@ -43,7 +43,7 @@ def train(
     try:
         with ProgressBars() as bars:
             path = training.train(
-                read_folder(resolve_dataset(data)),
+                read_dataset(data),
                 config,
                 output,
                 resume=resume,

@@ -202,7 +202,7 @@ def plan_cache(
 def _file_hashes(dataset: FixationDataset) -> list[str]:
     """Return the sha256 of each picture's file."""
     return [
-        hashlib.sha256(dataset.image_path(image).read_bytes()).hexdigest()
+        hashlib.sha256(dataset.pictures.read_bytes(image)).hexdigest()
         for image in range(len(dataset))
     ]
 

@@ -130,8 +130,7 @@ def score_key(
     baseline: Source | None,
 ) -> str:
     """Returns a digest of all that decides the scores, before any is computed."""
-    found = [dataset.image_path(i).stat() for i in range(len(dataset))]
-    pictures = [(status.st_size, status.st_mtime_ns) for status in found]
+    pictures = [dataset.pictures.stamp(i) for i in range(len(dataset))]
     made_of = {
         "model": source.identity(),
         "baseline": None if baseline is None else baseline.identity(),
