@@ -23,6 +23,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.files import make_folder, write_text
+from deepgaze_jax.members import Members
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import FoldState, raw_params
@@ -190,6 +191,7 @@ def save_run_model(
     run: Path,
     dataset: FixationDataset,
     config: TrainConfig,
+    members: Members,
     data: TrainingData,
     state: FoldState,
     features_card: dict[str, Any],
@@ -200,6 +202,7 @@ def save_run_model(
         run: folder of the run.
         dataset: what it was trained on.
         config: of the run.
+        members: of the run.
         data: the same data, prepared.
         state: the last state, which holds the best parameters of each fold.
         features_card: of the feature network's weights.
@@ -211,13 +214,15 @@ def save_run_model(
     }
     tensors["center_bias/log_density"] = np.float32(data.center_biases)
     path = run / "model.safetensors"
-    save_model(path, tensors, _card(dataset, config, data, state, features_card))
+    card = _card(dataset, config, members, data, state, features_card)
+    save_model(path, tensors, card)
     return path
 
 
 def _card(
     dataset: FixationDataset,
     config: TrainConfig,
+    members: Members,
     data: TrainingData,
     state: FoldState,
     features_card: dict[str, Any],
@@ -249,8 +254,11 @@ def _card(
                 "train": fold.train.tolist(),
                 "validation": fold.validation.tolist(),
                 "test": fold.test.tolist(),
+                **({"seed": seed} if config.n_seeds > 1 else {}),
             }
-            for k, fold in zip(data.fold_ids, data.folds, strict=True)
+            for k, fold, seed in zip(
+                members.fold_ids, members.folds, members.seeds, strict=True
+            )
         ],
         "protocol": {
             "parts": config.folds,
