@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ from deepgaze_jax.training_data import TrainingData
 __all__ = [
     "check_run",
     "claim_run",
+    "data_identity",
     "export_run",
     "image_scales",
+    "known_pixels_per_dva",
     "read_log",
     "run_identity",
     "save_run_model",
@@ -41,16 +43,29 @@ __all__ = [
 ]
 
 
-def image_scales(dataset: FixationDataset, config: TrainConfig) -> np.ndarray:
-    """Return the resize factor of each picture in front of the model, [n_images]."""
+def image_scales(
+    dataset: FixationDataset, config: TrainConfig, pixels_per_dva: float | None = None
+) -> np.ndarray:
+    """Return the resize factor of each picture in front of the model, [n_images].
+
+    Args:
+        dataset: pictures.
+        config: of the run.
+        pixels_per_dva: that `input_scale` is meant for; by default that of the data.
+    """
     scales = np.full(len(dataset), config.input_scale)
     if dataset.pixels_per_dva is None:
         return scales
-    return scales * _pixels_per_dva(dataset, config) / dataset.pixels_per_dva
+    meant = pixels_per_dva or known_pixels_per_dva(dataset, config)
+    return scales * meant / dataset.pixels_per_dva
 
 
-def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
-    """Return the pixels per degree that `input_scale` is meant for."""
+def known_pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
+    """Return the pixels per degree of a data set, as it states or as was given.
+
+    Raises:
+        ConfigError: the two differ.
+    """
     if dataset.pixels_per_dva is None:
         return config.pixels_per_dva
     stated = float(np.median(dataset.pixels_per_dva))
@@ -62,22 +77,29 @@ def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | No
     return stated
 
 
-def run_identity(
-    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
-) -> dict[str, Any]:
-    """Return what makes a run this run and no other, as it is read from JSON."""
+def data_identity(dataset: FixationDataset, plan: CachePlan) -> dict[str, str]:
+    """Return what tells a data set from any other."""
     fixations = dataset.fixations
     table = b"".join(
         np.ascontiguousarray(getattr(fixations, name)).tobytes()
         for name in ("image", "subject", "fixation_index", "x", "y")
     )
+    return {
+        "name": dataset.name,
+        "features": hashlib.sha256(plan.key.encode()).hexdigest(),
+        "fixations": hashlib.sha256(table).hexdigest(),
+    }
+
+
+def run_identity(
+    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
+) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it is read from JSON."""
     identity = {
         **dataclasses.asdict(config),
         "data": {
-            "name": dataset.name,
-            "pixels_per_dva": _pixels_per_dva(dataset, config),
-            "features": hashlib.sha256(plan.key.encode()).hexdigest(),
-            "fixations": hashlib.sha256(table).hexdigest(),
+            **data_identity(dataset, plan),
+            "pixels_per_dva": known_pixels_per_dva(dataset, config),
         },
     }
     return json.loads(json.dumps(identity))
@@ -195,6 +217,7 @@ def save_run_model(
     data: TrainingData,
     state: FoldState,
     features_card: dict[str, Any],
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Return the model file of a finished run, `run/model.safetensors`.
 
@@ -206,6 +229,7 @@ def save_run_model(
         data: the same data, prepared.
         state: the last state, which holds the best parameters of each fold.
         features_card: of the feature network's weights.
+        more: further scores and origins for the card.
     """
     params = raw_params(state.best, state.mean, state.scale)
     tensors = {
@@ -215,7 +239,9 @@ def save_run_model(
     tensors["center_bias/log_density"] = np.float32(data.center_biases)
     path = run / "model.safetensors"
     card = _card(dataset, config, members, data, state, features_card)
-    save_model(path, tensors, card)
+    more = dict(more or {})
+    card["scores"] |= more.pop("scores", {})
+    save_model(path, tensors, card | more)
     return path
 
 
@@ -236,7 +262,7 @@ def _card(
         "features_sha256": features_card["source_sha256"],
         "model": dataclasses.asdict(config.model),
         "input_scale": config.input_scale,
-        "pixels_per_dva": _pixels_per_dva(dataset, config),
+        "pixels_per_dva": known_pixels_per_dva(dataset, config),
         "data": {
             "name": dataset.name,
             "n_images": len(dataset),

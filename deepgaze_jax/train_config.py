@@ -42,14 +42,14 @@ class TrainConfig:
         architecture: name of the model to train; with --from it is that one's.
         taps: feature maps that the readout sees; the model's own by default.
         widths: output channels of the readout's layers; the model's own by default.
-        input_scale: resize of every picture in front of the model; with --from as
-            there.
+        input_scale: resize of every picture in front of the model; with --from that
+            of the model.
         pixels_per_dva: pixels per degree of visual angle of the pictures, where the
             data set does not state it.
         what: all parameters, or only the finalizer and the layers behind the first;
             all by default, last with --from.
-        epochs: most epochs; the learning rate falls over them. 20 by default, 10 with
-            --from, 800 with --stopping paper.
+        epochs: most epochs; the learning rate falls over them. By default 20, with
+            --from 10, with --stopping paper 800.
         stopping: patience, or the paper's rule: after 20 epochs or more, when each of
             the last three is worse than that of five epochs ago.
         patience: a fold stops after this many epochs without a better validation
@@ -61,8 +61,8 @@ class TrainConfig:
             L-BFGS.
         schedule: half a cosine to zero; constant; or steps, five stretches of equal
             length with a tenth of the rate before (as the public code).
-        warmup_steps: steps over which the learning rate rises; 50 by default, 10 with
-            --from, 0 for L-BFGS.
+        warmup_steps: steps over which the learning rate rises; by default 50, with
+            --from 10, for L-BFGS 0.
         weight_decay: decoupled weight decay on kernels, of Adam.
         feature_dropout: share of feature channels hidden in a step; by default half
             of VGG-19's, which are many and alike, none of the other networks' and none

@@ -4,33 +4,40 @@ Everything random follows from seed, epoch and step, so a run that was killed go
 bit by bit as if it had not been. What a run leaves in its folder: `runs.py`.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.members import Members, members_of
+from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
+from deepgaze_jax.folds import Fold
+from deepgaze_jax.members import members_of
 from deepgaze_jax.model import select_folds
 from deepgaze_jax.own_features import own_features, whole_plan
 from deepgaze_jax.parallel import Placement, place
 from deepgaze_jax.runs import (
     check_run,
     claim_run,
+    data_identity,
     export_run,
     image_scales,
+    known_pixels_per_dva,
     read_log,
     run_identity,
     save_run_model,
     write_log,
 )
 from deepgaze_jax.train_config import TrainConfig
-from deepgaze_jax.train_epoch import Progress, Session, epoch
+from deepgaze_jax.train_epoch import Progress, Session, epoch, score
 from deepgaze_jax.train_step import FoldState, init_state, make_steps
 from deepgaze_jax.training_data import TrainingData, check_fixations, prepare
 
@@ -44,6 +51,8 @@ def train(
     config: TrainConfig,
     run_folder: str | Path,
     *,
+    start_from: str | Path | None = None,
+    stop_on: FixationDataset | None = None,
     resume: bool = False,
     max_cache_bytes: int | None = None,
     progress: Report | None = None,
@@ -57,8 +66,11 @@ def train(
         dataset: pictures and fixations.
         config: what to do.
         run_folder: folder of the run; must not hold one unless `resume`.
+        start_from: a model to go on from: name, file or run folder. The test parts are
+            scored before and after, for its card.
+        stop_on: other data that say when to stop, where all images are trained on.
         resume: go on from its newest checkpoint, or begin where there is none.
-        max_cache_bytes: bound for the feature cache, see `build_cache`.
+        max_cache_bytes: bound for each feature cache, see `build_cache`.
         progress: called with what happens.
 
     Returns:
@@ -66,61 +78,153 @@ def train(
 
     Raises:
         ConfigError: the folder holds a run already, or one with another configuration
-            (all differences are listed).
+            (all differences are listed); or options that contradict one another.
         TrainingError: a loss, parameter or validation score is not finite.
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
     report = progress or (lambda _: None)
     run = Path(run_folder)
-    config = config.resolved()
+    start = None if start_from is None else open_start(start_from)
+    known = known_pixels_per_dva(dataset, config)
+    if start is not None:
+        config = adopt(config, start, known)
+        if known is None:
+            known = start.card.get("pixels_per_dva")
+            config = dataclasses.replace(config, pixels_per_dva=known)
+    config = config.resolved(fine_tuning=start is not None)
     members = members_of(len(dataset), config)
     check_fixations(dataset, members.all_folds, members.fold_ids)
     model = config.model
     features_card = weights.features_card(model.network)
-    scales = image_scales(dataset, config)
-    plan = whole_plan(dataset, model, scales, config.feature_dtype)
+    plan = _plan(dataset, config)
     identity = run_identity(config, plan, dataset)
+    identity["start_from"] = None if start is None else start.identity
+    stop_plan = None
+    if stop_on is not None:
+        if config.folds != "all":
+            raise ConfigError(
+                f"folds is {config.folds}, whose validation parts say when to stop; "
+                "--stop-on needs --folds all"
+            )
+        stop_plan = _plan(stop_on, config, known)
+        identity["stop_on"] = data_identity(stop_on, stop_plan)
     check_run(run, identity, resume)
     if resume and not (run / "config.json").exists():
         new = f"{run} holds no run yet: this one begins at the start"
         report(Progress("features", 0, len(dataset), message=new))
     placement = place(len(members.ids), config.batch_size)
-    data = _data(dataset, config, members, placement, plan, max_cache_bytes, report)
+    read = functools.partial(
+        _data, config, placement, max_bytes=max_cache_bytes, report=report
+    )
+    data = read(dataset, plan, members.all_folds, members.fold_ids)
+    stop_data = data
+    if stop_on is not None:
+        fold = Fold([], np.arange(len(stop_on)), [])
+        check_fixations(stop_on, [fold], [0])
+        same = [0] * len(members.ids)
+        stop_data = read(stop_on, stop_plan, [fold], same, data.center_biases)
+        _check_apart(data, stop_data, stop_on)
+
+    from_folds = (
+        []
+        if start is None
+        else start_folds(start, members, dataset.image_names, data.cache.rgb_sha256)
+    )
+
+    def begin(mean: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+        """Return the parameters before the first step."""
+        if start is not None:
+            return start_params(start, from_folds, mean, scale)
+        params = model.init(config.seed, max(members.ids) + 1)
+        return select_folds(params, members.ids)
+
+    session = Session(
+        config=config,
+        members=members,
+        data=data,
+        stop_data=stop_data,
+        placement=placement,
+        steps=make_steps(model, config.optimiser, placement),
+        report=report,
+    )
     # Only now: a run that could not start leaves nothing to go on with.
     with (
         claim_run(run, identity, resume),
         Checkpoints(run / "checkpoints") as checkpoints,
     ):
-        state, log = _start(run, data, config, members, checkpoints)
-        session = Session(
-            config=config,
-            members=members,
-            data=data,
-            stop_data=data,
-            placement=placement,
-            steps=make_steps(model, config.optimiser, placement),
-            report=report,
-        )
+        state, log = _start(run, session, begin, checkpoints)
+        if start is not None and not log:
+            # What the model reaches as it is; a member that never gets better keeps it.
+            scores = score(session, state)
+            state = state.replace(
+                best_score=np.where(np.isfinite(scores), scores, -np.inf).astype(
+                    np.float32
+                )
+            )
         while len(log) < config.epochs and state.active.any():
             state, record = epoch(session, state, log)
             log.append(record)
             # The log first: a checkpoint must never be ahead of it.
             write_log(run, log)
             checkpoints.save(len(log), {"state": state})
-        return save_run_model(run, dataset, config, members, data, state, features_card)
+        more: dict[str, Any] = {}
+        if stop_on is not None:
+            more["stop_on"] = {"name": stop_on.name, "n_images": len(stop_on)}
+        if start is not None:
+            more["start_from"] = start.identity
+            before = state.replace(average=begin(state.mean, state.scale))
+            more["scores"] = {
+                "test_information_gain_before": _listed(score(session, before, "test")),
+                "test_information_gain_after": _listed(
+                    score(session, state, "test", "best")
+                ),
+            }
+        return save_run_model(
+            run, dataset, config, members, data, state, features_card, more
+        )
+
+
+def _listed(scores: np.ndarray) -> list[float | None]:
+    """Return scores for JSON, None where there is none."""
+    return [float(value) if np.isfinite(value) else None for value in scores]
+
+
+def _plan(
+    dataset: FixationDataset, config: TrainConfig, pixels_per_dva: float | None = None
+) -> CachePlan:
+    """Return the plan of a data set's features; see `image_scales`."""
+    scales = image_scales(dataset, config, pixels_per_dva)
+    return whole_plan(dataset, config.model, scales, config.feature_dtype)
+
+
+def _check_apart(
+    data: TrainingData, stop_data: TrainingData, stop_on: FixationDataset
+) -> None:
+    """Raise ConfigError where a picture is trained on and says when to stop."""
+    trained = set(data.cache.rgb_sha256)
+    hashes = stop_data.cache.rgb_sha256
+    both = [k for k, value in enumerate(hashes) if value in trained]
+    if both:
+        raise ConfigError(
+            f"{len(both)} pictures of {stop_on.name} are trained on as well, first "
+            f"{stop_on.image_names[both[0]]}; stop on data without them"
+        )
 
 
 def _data(
-    dataset: FixationDataset,
     config: TrainConfig,
-    members: Members,
     placement: Placement,
+    dataset: FixationDataset,
     plan: CachePlan,
-    max_cache_bytes: int | None,
+    all_folds: Sequence[Fold],
+    fold_ids: Sequence[int],
+    center_biases: np.ndarray | None = None,
+    *,
+    max_bytes: int | None,
     report: Report,
 ) -> TrainingData:
-    """Return the data set with its features, which are computed where missing."""
+    """Return a data set with its features, which are computed where missing."""
     in_unit, unit = (1e9, "GB") if plan.n_bytes > 1e8 else (1e6, "MB")
     size = f"feature cache: {plan.n_bytes / in_unit:.2f} {unit} in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
@@ -129,35 +233,29 @@ def _data(
         dataset,
         config.model,
         placement,
-        max_bytes=max_cache_bytes,
+        max_bytes=max_bytes,
         progress=lambda done, total: report(Progress("features", done, total)),
     )
     return prepare(
-        dataset,
-        cache,
-        config.model,
-        members.all_folds,
-        members.fold_ids,
-        placement=placement,
+        dataset, cache, config.model, all_folds, fold_ids, placement, center_biases
     )
 
 
 def _start(
     run: Path,
-    data: TrainingData,
-    config: TrainConfig,
-    members: Members,
+    session: Session,
+    begin: Callable[[np.ndarray, np.ndarray], dict[str, Any]],
     checkpoints: Checkpoints,
 ) -> tuple[FoldState, list[dict[str, Any]]]:
     """Return the state to begin with, on the host, and the log up to there."""
-    params = config.model.init(config.seed, max(members.ids) + 1)
-    params = select_folds(params, members.ids)
-    shape = (len(members.ids), config.model.channels)
-    plain = jnp.zeros(shape), jnp.ones(shape)
+    config = session.config
+    shape = (len(session.members.ids), config.model.channels)
+    mean, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    # A layer norm scales the features itself.
+    if checkpoints.latest is None and not config.model.layer_norm:
+        mean, std = session.data.moments()
+    state = init_state(begin(mean, 1 / std), mean, 1 / std, config.optimiser)
     if checkpoints.latest is None:
-        # A layer norm scales the features itself.
-        mean, std = plain if config.model.layer_norm else data.moments()
-        return jax.device_get(init_state(params, mean, 1 / std, config.optimiser)), []
-    like = init_state(params, *plain, config.optimiser)
-    state = jax.device_get(checkpoints.load({"state": like})["state"])
-    return state, read_log(run, checkpoints.latest)
+        return jax.device_get(state), []
+    state = checkpoints.load({"state": state})["state"]
+    return jax.device_get(state), read_log(run, checkpoints.latest)

@@ -64,6 +64,7 @@ LEVELS = {
     "own_features": 3,
     "read_ahead": 3,
     "train_epoch": 3,
+    "fine_tuning": 3,
     "train_config": 3,
     "train_step": 3,
     "training_data": 3,

@@ -24,6 +24,10 @@ def train(
     data: Annotated[str, tyro.conf.arg(metavar="DATA")],
     output: Annotated[Path, output_option("RUN")],
     config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
+    start_from: Annotated[
+        str | None, tyro.conf.arg(name="from", metavar="MODEL", help_behavior_hint="")
+    ] = None,
+    stop_on: Annotated[str | None, unset("DATA")] = None,
     resume: bool = False,
     max_cache_gb: Annotated[float | None, unset("GB")] = None,
 ) -> int:
@@ -34,18 +38,27 @@ def train(
         output: Folder of the run: checkpoints, log, and at the end
             the model.
         config: How to train.
+        start_from: Go on from this model (name, .safetensors file or run
+            folder) instead of from random values: few epochs, the
+            finalizer and the layers behind the first, unless options say
+            otherwise. Says how good the folds are on their test parts
+            before and after.
+        stop_on: With --folds all, data that say when to stop.
         resume: Go on where the run was interrupted.
         max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
             default what leaves a tenth of the disk's free space.
     """
     keep_compiled_programs()
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
+    stop = None if stop_on is None else read_folder(resolve_dataset(stop_on))
     try:
         with ProgressBars() as bars:
             path = training.train(
                 read_folder(resolve_dataset(data)),
                 config,
                 output,
+                start_from=start_from,
+                stop_on=stop,
                 resume=resume,
                 max_cache_bytes=bound,
                 progress=bars,
@@ -64,20 +77,39 @@ def _print_scores(card: dict[str, Any]) -> None:
     Args:
         card: of its model.
     """
-    scores = card["scores"]["validation_information_gain"]
-    if None in scores:
+    known = [
+        (score, epoch, fold["fold"])
+        for score, epoch, fold in zip(
+            card["scores"]["validation_information_gain"],
+            card["best_epoch"],
+            card["folds"],
+            strict=True,
+        )
+        if score is not None
+    ]
+    if not known:
         return
-    epochs, mean = card["best_epoch"], sum(scores) / len(scores)
+    scores, epochs, folds = zip(*known, strict=True)
+    mean = sum(scores) / len(scores)
     of = f"mean of {len(scores)} folds" if len(scores) > 1 else "1 fold"
     print(
         f"validation IG {mean:.3f} bit/fixation over the center bias ({of}); best "
         f"epochs {min(epochs)} to {max(epochs)}"
     )
-    poor = [
-        str(fold["fold"])
-        for fold, score in zip(card["folds"], scores, strict=True)
-        if score <= 0
-    ]
+    before, after = (
+        [
+            value
+            for value in card["scores"].get(f"test_information_gain_{when}", [])
+            if value is not None
+        ]
+        for when in ("before", "after")
+    )
+    if before and after:
+        print(
+            f"test IG {sum(before) / len(before):.3f} bit/fixation before, "
+            f"{sum(after) / len(after):.3f} after"
+        )
+    poor = [str(fold) for score, fold in zip(scores, folds, strict=True) if score <= 0]
     if poor:
         say(
             f"warning: fold {', '.join(poor)}: validation IG is not above 0: nothing "
