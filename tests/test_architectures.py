@@ -45,6 +45,7 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.slow
 def test_predictions_score_as_the_training_says(
     name, cache, tiny_folders, tmp_path, monkeypatch
 ):

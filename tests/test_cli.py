@@ -305,11 +305,11 @@ def test_evaluate(capsys, model):
     assert "pooled center bias" in out
     assert "scoring" in err and "Traceback" not in err
     code, out, err = run(capsys, *argv[:-1], "t.txt")
-    assert code == 1 and ".csv" in err
+    assert code == 2 and ".csv" in err
     table = Path(folder, "fixations.csv")
     before = table.read_bytes()
     code, out, err = run(capsys, *argv[:-1], str(table))
-    assert code == 1 and "is a table of the data set" in err
+    assert code == 2 and "is a table of the data set" in err
     assert table.read_bytes() == before
     code, _, err = run(
         capsys, "evaluate", "--data", "no", "--model", model, "-o", "t.csv"

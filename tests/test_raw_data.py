@@ -36,6 +36,7 @@ def same_fixations(a, b):
         )
 
 
+@pytest.mark.slow
 def test_osie_from_matlab_from_csv_and_from_a_folder(raw, osie, tmp_path):
     folder = raw.parent / "osie"
     for argv in (
@@ -92,6 +93,7 @@ def test_salicon_json_read_the_other_way_is_flagged(raw):
     assert "out_of_frame" in [check.name for check in report.problems]
 
 
+@pytest.mark.slow
 def test_figrim(raw, tmp_path):
     folder = raw / "figrim"
     assert main(["data", "import", "figrim", str(folder), "--name", "new"]) == 1
@@ -109,6 +111,7 @@ def test_figrim(raw, tmp_path):
     assert main(["data", "validate", "new", "--accept", "images_missing"]) == 0
 
 
+@pytest.mark.slow
 def test_figrim_subjects_are_told_by_their_label(raw):
     """Numbers differ between the two files; the binary maps belong to the images."""
     recording = readers.read("figrim", raw / "figrim", presentations=("enc",))

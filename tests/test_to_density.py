@@ -76,6 +76,7 @@ def test_a_falling_relation_is_not():
     assert np.ptp(fit.log_factor) < 0.5
 
 
+@pytest.mark.slow
 def test_a_noisy_map_is_blurred():
     rng = np.random.default_rng(1)
 

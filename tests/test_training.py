@@ -385,6 +385,7 @@ def test_paper_protocol_and_all_images(dataset, tmp_path):
     train(dataset, config, tmp_path / "all", resume=True)
 
 
+@pytest.mark.slow
 def test_pictures_of_several_sizes(tiny_folders, tmp_path):
     dataset = read_folder(tiny_folders["two"])
     config = tiny.config(epochs=2)
@@ -687,6 +688,7 @@ train(read_folder(data), tiny.config(), run, resume=True, progress=progress)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_killed_run_ends_as_if_it_had_not_been(
     reference, dataset, tiny_weights, tmp_path
