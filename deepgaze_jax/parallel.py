@@ -17,7 +17,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["Placement", "grid_of", "in_common", "place", "total"]
+from deepgaze_jax.errors import ConfigError, DeepGazeError, TrainingError
+
+__all__ = ["Placement", "connect", "grid_of", "in_common", "place", "total"]
+
+#: A process that has not been heard of for so long has ended.
+_HEARTBEAT_S = 60
+#: So long the processes wait for one another at the start.
+_MEETING_S = 300
 
 FOLD, BATCH = "fold", "batch"
 
@@ -269,12 +276,86 @@ class Placement:
 
     def sum(self, own: np.ndarray) -> np.ndarray:
         """Return the sum of an array over all processes, exact to its own type."""
-        own = np.ascontiguousarray(own)
+        own = np.asarray(own)
         if self.n_processes == 1:
             return own
-        parts = multihost_utils.process_allgather(own.reshape(-1).view(np.uint8))
+        parts = multihost_utils.process_allgather(
+            np.ascontiguousarray(own).reshape(-1).view(np.uint8)
+        )
         typed = np.ascontiguousarray(parts).view(own.dtype)
-        return typed.reshape(self.n_processes, *own.shape).sum(axis=0, dtype=own.dtype)
+        by_process = typed.reshape(self.n_processes, *own.shape)
+        return np.asarray(by_process.sum(axis=0, dtype=own.dtype))
+
+    def share(self, values: Any) -> Any:
+        """Return the first process's arrays on every process; shapes agree."""
+
+        def of_first(leaf: np.ndarray) -> np.ndarray:
+            leaf = np.asarray(leaf)
+            return self.sum(leaf if self.is_first else np.zeros_like(leaf))
+
+        return jax.tree.map(of_first, values)
+
+    def share_text(self, text: str) -> str:
+        """Return the first process's text on every process."""
+        data = np.frombuffer(text.encode(), np.uint8)
+        size = int(self.share(np.array(len(data))))
+        own = data if self.is_first else np.zeros(size, np.uint8)
+        return self.share(own).tobytes().decode()
+
+    def first_does(self, work: Callable[[], None]) -> None:
+        """Return when the first process has done something; all raise what it raises.
+
+        Raises:
+            DeepGazeError: of the first process.
+        """
+        error, told = None, ""
+        if self.is_first:
+            try:
+                work()
+            except DeepGazeError as raised:
+                error, told = raised, str(raised)
+        told = self.share_text(told)
+        if error is not None:
+            raise error
+        if told:
+            raise TrainingError(f"the first process of the run has stopped: {told}")
+
+
+def connect(
+    coordinator: str | None = None,
+    n_processes: int | None = None,
+    process: int | None = None,
+) -> None:
+    """Return nothing; this process is one of several that train together.
+
+    Must come before anything touches a device.
+
+    Args:
+        coordinator: host and port where the first process listens.
+        n_processes: how many processes there are.
+        process: number of this one, from 0. What is left out is taken from Slurm,
+            Kubernetes, Open MPI or the machines of a TPU.
+
+    Raises:
+        ConfigError: they do not find one another.
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            n_processes,
+            process,
+            heartbeat_timeout_seconds=_HEARTBEAT_S,
+            initialization_timeout=_MEETING_S,
+            shutdown_timeout_seconds=_HEARTBEAT_S,
+        )
+        multihost_utils.sync_global_devices("all are here")
+    except (RuntimeError, ValueError, TypeError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"the processes of a distributed run have not met ({line}); start all of "
+            "them, with --coordinator HOST:PORT, --n-processes and --process where "
+            "neither Slurm nor Kubernetes says so"
+        ) from error
 
 
 def place(

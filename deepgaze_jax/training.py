@@ -4,9 +4,11 @@ Everything random follows from seed, epoch and step, so a run that was killed go
 bit by bit as if it had not been. What a run leaves in its folder: `runs.py`.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_param
 from deepgaze_jax.folds import Fold
 from deepgaze_jax.members import members_of
 from deepgaze_jax.model import select_folds
+from deepgaze_jax.model_files import RUN_MODEL
 from deepgaze_jax.own_features import own_features, whole_plan
 from deepgaze_jax.parallel import Placement, place
 from deepgaze_jax.runs import (
@@ -83,7 +86,6 @@ def train(
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
-    report = progress or (lambda _: None)
     run = Path(run_folder)
     start = None if start_from is None else open_start(start_from)
     known = known_pixels_per_dva(dataset, config)
@@ -109,11 +111,13 @@ def train(
             )
         stop_plan = _plan(stop_on, config, known)
         identity["stop_on"] = data_identity(stop_on, stop_plan)
-    check_run(run, identity, resume)
+    placement = place(len(members.ids), config.batch_size)
+    # One process tells and writes.
+    report = progress if progress and placement.is_first else lambda _: None
+    placement.first_does(lambda: check_run(run, identity, resume))
     if resume and not (run / "config.json").exists():
         new = f"{run} holds no run yet: this one begins at the start"
         report(Progress("features", 0, len(dataset), message=new))
-    placement = place(len(members.ids), config.batch_size)
     read = functools.partial(
         _data, config, placement, max_bytes=max_cache_bytes, report=report
     )
@@ -149,24 +153,19 @@ def train(
         report=report,
     )
     # Only now: a run that could not start leaves nothing to go on with.
-    with (
-        claim_run(run, identity, resume),
-        Checkpoints(run / "checkpoints") as checkpoints,
-    ):
+    with _folder(run, identity, resume, placement) as checkpoints:
         state, log = _start(run, session, begin, checkpoints)
         if start is not None and not log:
             # What the model reaches as it is; a member that never gets better keeps it.
             scores = score(session, state)
-            state = state.replace(
-                best_score=np.where(np.isfinite(scores), scores, -np.inf).astype(
-                    np.float32
-                )
-            )
+            scores = np.where(np.isfinite(scores), scores, -np.inf)
+            state = state.replace(best_score=np.float32(scores))
         while len(log) < config.epochs and state.active.any():
             state, record = epoch(session, state, log)
             log.append(record)
             # The log first: a checkpoint must never be ahead of it.
-            write_log(run, log)
+            if placement.is_first:
+                write_log(run, log)
             checkpoints.save(len(log), {"state": state})
         more: dict[str, Any] = {}
         if stop_on is not None:
@@ -180,9 +179,22 @@ def train(
                     score(session, state, "test", "best")
                 ),
             }
-        return save_run_model(
-            run, dataset, config, members, data, state, features_card, more
-        )
+        if placement.is_first:
+            save_run_model(
+                run, dataset, config, members, data, state, features_card, more
+            )
+    return run / RUN_MODEL
+
+
+@contextlib.contextmanager
+def _folder(
+    run: Path, identity: dict[str, Any], resume: bool, placement: Placement
+) -> Iterator[Checkpoints]:
+    """Return a context that holds the run's folder, which all processes see."""
+    with contextlib.ExitStack() as stack:
+        claim = claim_run(run, identity, resume)
+        placement.first_does(lambda: stack.enter_context(claim))
+        yield stack.enter_context(Checkpoints(run / "checkpoints"))
 
 
 def _listed(scores: np.ndarray) -> list[float | None]:
@@ -248,14 +260,22 @@ def _start(
     checkpoints: Checkpoints,
 ) -> tuple[FoldState, list[dict[str, Any]]]:
     """Return the state to begin with, on the host, and the log up to there."""
-    config = session.config
+    config, placement = session.config, session.placement
     shape = (len(session.members.ids), config.model.channels)
     mean, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    latest = checkpoints.latest
     # A layer norm scales the features itself.
-    if checkpoints.latest is None and not config.model.layer_norm:
+    if latest is None and not config.model.layer_norm:
         mean, std = session.data.moments()
     state = init_state(begin(mean, 1 / std), mean, 1 / std, config.optimiser)
-    if checkpoints.latest is None:
+    if latest is None:
         return jax.device_get(state), []
-    state = checkpoints.load({"state": state})["state"]
-    return jax.device_get(state), read_log(run, checkpoints.latest)
+    text = ""
+
+    def read() -> None:
+        nonlocal text
+        text = json.dumps(read_log(run, latest))
+
+    placement.first_does(read)
+    log = json.loads(placement.share_text(text))
+    return jax.device_get(checkpoints.load({"state": state})["state"]), log

@@ -405,6 +405,9 @@ def test_train(capsys, calls):
     for text in ("features", "epoch 2/2", "validation IG 1.234 bit/fixation", "2 GB"):
         assert text in err
     assert run(capsys, "train", "--data", folder, "-o", "run", "--folds", "2")[0] == 2
+    argv = ["train", "--data", folder, "-o", "run", "--process", "1"]
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and "--process are of --distributed" in err
     options = ["--from", "deepgaze2", "--stop-on", folder, "--folds", "all"]
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
     assert calls[-1][1] == TrainConfig(folds="all")

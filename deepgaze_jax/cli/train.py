@@ -1,16 +1,19 @@
 """`deepgaze train` and `deepgaze export`."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from deepgaze_jax import training
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
+from deepgaze_jax.cli.processes import together
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.datasets.home import resolve_dataset
 from deepgaze_jax.errors import InputError
@@ -30,6 +33,10 @@ def train(
     stop_on: Annotated[str | None, unset("DATA")] = None,
     resume: bool = False,
     max_cache_gb: Annotated[float | None, unset("GB")] = None,
+    distributed: bool = False,
+    coordinator: Annotated[str | None, unset("HOST:PORT")] = None,
+    n_processes: Annotated[int | None, unset("INT")] = None,
+    process: Annotated[int | None, unset("INT")] = None,
 ) -> int:
     """Train the readouts of all folds on the fixations of a data set.
 
@@ -47,12 +54,28 @@ def train(
         resume: Go on where the run was interrupted.
         max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
             default what leaves a tenth of the disk's free space.
+        distributed: Train with all processes that run this command, on one
+            machine or many; each computes the features of its share of the
+            images. The first one writes RUN.
+        coordinator: Where the first process listens; found out under Slurm,
+            Kubernetes and Open MPI, as are the next two.
+        n_processes: How many processes there are.
+        process: Number of this one, from 0.
     """
+    others = (coordinator, n_processes, process)
+    if others != (None, None, None) and not distributed:
+        raise UsageError(
+            "--coordinator, --n-processes and --process are of --distributed; add it, "
+            "or leave them out"
+        )
     keep_compiled_programs()
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
     stop = None if stop_on is None else read_folder(resolve_dataset(stop_on))
     try:
-        with ProgressBars() as bars:
+        with (
+            together(*others) if distributed else contextlib.nullcontext(),
+            ProgressBars() as bars,
+        ):
             path = training.train(
                 read_folder(resolve_dataset(data)),
                 config,
@@ -66,8 +89,9 @@ def train(
     except KeyboardInterrupt:
         hint = "go on with the same command and --resume"
         raise KeyboardInterrupt(hint) from None
-    print(output)
-    _print_scores(read_card(path))
+    if jax.process_index() == 0:
+        print(output)
+        _print_scores(read_card(path))
     return 0
 
 
