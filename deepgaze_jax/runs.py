@@ -1,7 +1,8 @@
 """A training run as a folder: what it is, its log, and the model that it gives.
 
 A run holds `config.json` (what was asked for), `log.jsonl` and `log.csv` (an epoch a
-line), `checkpoints/`, and at the end `model.safetensors`.
+line), `alarms.txt` where something went wrong, `checkpoints/`, and at the end
+`model.safetensors`.
 """
 
 import contextlib
@@ -39,6 +40,7 @@ __all__ = [
     "read_log",
     "run_identity",
     "save_run_model",
+    "write_alarm",
     "write_log",
 ]
 
@@ -178,7 +180,7 @@ def claim_run(run: Path, identity: dict[str, Any], resume: bool) -> Iterator[Non
 
 
 def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
-    """Write the log as JSON lines and, without the per-fold lists, as CSV."""
+    """Write the log as JSON lines and, without lists, as CSV; alarms as text."""
     write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     columns = [name for name, value in log[0].items() if not isinstance(value, list)]
     table = io.StringIO()
@@ -186,6 +188,15 @@ def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(log)
     write_text(run / "log.csv", table.getvalue())
+    write_alarm(run, log)
+
+
+def write_alarm(run: Path, log: Sequence[dict[str, Any]], last: str = "") -> None:
+    """Write all alarms of a run, if there are any, and what ended it."""
+    lines = [line for record in log for line in record.get("alarms", [])]
+    lines += [last] if last else []
+    if lines:
+        write_text(run / "alarms.txt", "".join(f"{line}\n" for line in lines))
 
 
 def read_log(run: Path, n_epochs: int) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ import numpy as np
 
 from deepgaze_jax.errors import TrainingError
 from deepgaze_jax.members import Members
+from deepgaze_jax.monitor import alarms
 from deepgaze_jax.parallel import Placement
 from deepgaze_jax.train_config import TrainConfig
-from deepgaze_jax.train_step import Batch, FoldState
+from deepgaze_jax.train_step import MIN_SIGMA_GRID_PX, Batch, FoldState
 from deepgaze_jax.training_data import TrainingData
 
 __all__ = ["Progress", "Session", "epoch", "score"]
@@ -92,7 +93,7 @@ def epoch(
         for leaf in jax.tree.leaves((state.params, state.average))
     )
     _require_finite("size of the parameters", size, session, where)
-    scores = score(session, state)
+    scores, spread = _scores(session, state, "validation", "average")
     validated = _has_validation(session)
     _require_finite("validation score", scores[validated], session, where)
     state = _keep_best(session, state, scores, log)
@@ -112,6 +113,16 @@ def epoch(
         "center_bias_weight": finalizer["center_bias_weight"].tolist(),
         "active": state.active.tolist(),
     }
+    names = [session.members.name(k) for k in range(len(gain))]
+    sigma_range = (MIN_SIGMA_GRID_PX, config.model.max_sigma_grid_px)
+    record["alarms"] = alarms(record, names, spread, sigma_range)
+    for line in record["alarms"]:
+        message = f"warning: {line}"
+        session.report(
+            Progress(
+                "epoch", n_steps, n_steps, number + 1, config.epochs, mean, message
+            )
+        )
     session.report(Progress("epoch", n_steps, n_steps, number + 1, config.epochs, mean))
     return state, record
 
@@ -198,16 +209,27 @@ def score(
         part: of the folds.
         which: parameters of the state.
     """
+    return _scores(session, state, part, which)[0]
+
+
+def _scores(
+    session: Session,
+    state: FoldState,
+    part: Literal["validation", "test"],
+    which: Literal["average", "best"],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores, and the largest spread of a readout map, of each member."""
     data = session.stop_data if part == "validation" else session.data
     values = (getattr(state, which), state.mean, state.scale)
     devices = session.placement.devices
     placed: dict[int, Any] = {}
-    nats = np.zeros(data.baseline.shape, np.float32)
-    seen = np.zeros(data.baseline.shape, bool)
+    # Nats, spread, and whether there is anything, of each member and image.
+    table = np.zeros((3, *data.baseline.shape), np.float32)
 
-    def settle(k: int, images: np.ndarray, real: np.ndarray, found: jax.Array) -> None:
-        nats[k, images[real]] = np.asarray(found)[real]
-        seen[k, images[real]] = True
+    def settle(k: int, images: np.ndarray, real: np.ndarray, found: Any) -> None:
+        for row, own in enumerate(found):
+            table[row, k, images[real]] = np.asarray(own)[real]
+        table[2, k, images[real]] = 1
 
     pending = None
     for batch, images in data.validation_batches(session.config.batch_size, part):
@@ -221,14 +243,17 @@ def score(
         pending = (k, images, batch.weights > 0, found)
     if pending is not None:
         settle(*pending)
-    nats = session.placement.sum(nats)
-    seen = session.placement.sum(seen.astype(np.uint8)) > 0
+    nats, spread, seen = session.placement.sum(table)
     gains = (nats - data.baseline) / math.log(2)
-    means = [
-        gain[own].mean() if own.any() else np.nan
-        for gain, own in zip(gains, seen, strict=True)
-    ]
-    return np.array(means)
+    return tuple(
+        np.array(
+            [
+                reduce(row[own]) if own.any() else np.nan
+                for row, own in zip(rows, seen > 0, strict=True)
+            ]
+        )
+        for rows, reduce in ((gains, np.mean), (spread, np.max))
+    )
 
 
 def _keep_best(

@@ -196,9 +196,10 @@ def make_steps(
         `train(state, batch, fold_ids, key, rate) -> (state, loss [A])`, where the
         state is donated, `fold_ids` [F] number the folds for their random numbers,
         `key` is the step's and `rate` its learning rate; the loss is in nats per
-        fixation. `validate(params, mean, scale, batch) -> [B]` gives the mean
+        fixation. `validate(params, mean, scale, batch) -> ([B], [B])` gives the mean
         log-likelihood (nats) of images under one fold, `batch.folds` being its
-        position and the parameters being without the fold axis.
+        position and the parameters being without the fold axis; and the standard
+        deviation of each readout map.
     """
     axis = None if placement is None else placement.batch_axis
 
@@ -302,12 +303,14 @@ def make_steps(
     @jax.jit
     def validate(
         params: Params, mean: jax.Array, scale: jax.Array, batch: Batch
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         params = {
             "readout": fold_feature_scaling(params["readout"], mean, scale),
             "finalizer": params["finalizer"],
         }
-        return _log_likelihoods(model, params, batch, batch.center_bias[batch.folds])
+        maps = model.readout_map(params["readout"], batch.features, batch.model_size)
+        values = _log_likelihoods(model, params, batch, batch.center_bias[batch.folds])
+        return values, maps.std(axis=(-2, -1))
 
     if placement is None:
         return jax.jit(train, donate_argnums=0), validate

@@ -19,12 +19,13 @@ from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.errors import ConfigError, TrainingError
 from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
 from deepgaze_jax.folds import Fold
 from deepgaze_jax.members import members_of
 from deepgaze_jax.model import select_folds
 from deepgaze_jax.model_files import RUN_MODEL
+from deepgaze_jax.monitor import scalars
 from deepgaze_jax.own_features import own_features, whole_plan
 from deepgaze_jax.parallel import Placement, place
 from deepgaze_jax.runs import (
@@ -37,6 +38,7 @@ from deepgaze_jax.runs import (
     read_log,
     run_identity,
     save_run_model,
+    write_alarm,
     write_log,
 )
 from deepgaze_jax.train_config import TrainConfig
@@ -58,6 +60,7 @@ def train(
     stop_on: FixationDataset | None = None,
     resume: bool = False,
     max_cache_bytes: int | None = None,
+    tensorboard: bool = False,
     progress: Report | None = None,
 ) -> Path:
     """Return the model file of a finished run.
@@ -74,6 +77,7 @@ def train(
         stop_on: other data that say when to stop, where all images are trained on.
         resume: go on from its newest checkpoint, or begin where there is none.
         max_cache_bytes: bound for each feature cache, see `build_cache`.
+        tensorboard: write event files into `run_folder/tensorboard` as well.
         progress: called with what happens.
 
     Returns:
@@ -82,7 +86,8 @@ def train(
     Raises:
         ConfigError: the folder holds a run already, or one with another configuration
             (all differences are listed); or options that contradict one another.
-        TrainingError: a loss, parameter or validation score is not finite.
+        TrainingError: a loss, parameter or validation score is not finite; the folder
+            says so in `alarms.txt`.
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
@@ -153,7 +158,12 @@ def train(
         report=report,
     )
     # Only now: a run that could not start leaves nothing to go on with.
-    with _folder(run, identity, resume, placement) as checkpoints:
+    names = [members.name(k) for k in range(len(members.ids))]
+    events = run / "tensorboard" if tensorboard and placement.is_first else None
+    with (
+        _folder(run, identity, resume, placement) as checkpoints,
+        scalars(events, names) as show,
+    ):
         state, log = _start(run, session, begin, checkpoints)
         if start is not None and not log:
             # What the model reaches as it is; a member that never gets better keeps it.
@@ -161,11 +171,17 @@ def train(
             scores = np.where(np.isfinite(scores), scores, -np.inf)
             state = state.replace(best_score=np.float32(scores))
         while len(log) < config.epochs and state.active.any():
-            state, record = epoch(session, state, log)
+            try:
+                state, record = epoch(session, state, log)
+            except TrainingError as error:
+                if placement.is_first:
+                    write_alarm(run, log, str(error))
+                raise
             log.append(record)
             # The log first: a checkpoint must never be ahead of it.
             if placement.is_first:
                 write_log(run, log)
+                show(record)
             checkpoints.save(len(log), {"state": state})
         more: dict[str, Any] = {}
         if stop_on is not None:

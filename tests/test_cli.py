@@ -396,7 +396,8 @@ def test_train(capsys, calls):
     plain = {"resume": False, "max_cache_bytes": None}
     chosen = {"resume": True, "max_cache_bytes": 1_500_000_000}
     plain, chosen = (
-        kind | {"start_from": None, "stop_on": None} for kind in (plain, chosen)
+        kind | {"start_from": None, "stop_on": None, "tensorboard": False}
+        for kind in (plain, chosen)
     )
     assert calls == [
         (3, TrainConfig(), Path("run"), plain),

@@ -152,6 +152,7 @@ def test_log_is_complete_and_consistent(reference):
         scalars = {k: v for k, v in line.items() if not isinstance(v, list)}
         assert {k: float(v) for k, v in row.items()} == scalars
         lists = {k: v for k, v in line.items() if isinstance(v, list)}
+        assert lists.pop("alarms") == []
         assert all(len(values) == N_FOLDS for values in lists.values())
         by_fold = line["validation_by_fold"]
         assert line["validation_information_gain"] == pytest.approx(np.mean(by_fold))

@@ -33,6 +33,7 @@ def train(
     stop_on: Annotated[str | None, unset("DATA")] = None,
     resume: bool = False,
     max_cache_gb: Annotated[float | None, unset("GB")] = None,
+    tensorboard: bool = False,
     distributed: bool = False,
     coordinator: Annotated[str | None, unset("HOST:PORT")] = None,
     n_processes: Annotated[int | None, unset("INT")] = None,
@@ -54,6 +55,7 @@ def train(
         resume: Go on where the run was interrupted.
         max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
             default what leaves a tenth of the disk's free space.
+        tensorboard: Write event files into RUN/tensorboard as well.
         distributed: Train with all processes that run this command, on one
             machine or many; each computes the features of its share of the
             images. The first one writes RUN.
@@ -84,6 +86,7 @@ def train(
                 stop_on=stop,
                 resume=resume,
                 max_cache_bytes=bound,
+                tensorboard=tensorboard,
                 progress=bars,
             )
     except KeyboardInterrupt:
