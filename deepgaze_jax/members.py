@@ -59,6 +59,14 @@ def members_of(n_images: int, config: TrainConfig) -> Members:
     for fold in folds:
         if config.folds != "all":
             check_disjoint(fold, validation_is_test=config.folds == "9/1")
+    if config.train_share < 1:
+        # The same images for all folds, so that these still share their batches.
+        order = np.random.default_rng(config.seed).permutation(n_images)
+        kept = order[: max(1, round(config.train_share * n_images))]
+        folds = tuple(
+            dataclasses.replace(fold, train=np.intersect1d(fold.train, kept))
+            for fold in folds
+        )
     every = range(len(folds))
     chosen = tuple(every) if config.only_folds is None else config.only_folds
     if not chosen or not set(chosen) <= {*every} or len({*chosen}) < len(chosen):

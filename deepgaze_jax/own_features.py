@@ -14,6 +14,7 @@ from deepgaze_jax.datasets.features import (
     build_cache,
     open_cache,
     plan_cache,
+    stored_maps,
 )
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.model import FixationModel
@@ -94,7 +95,8 @@ def own_features(
     """Return the features that this process needs; computes what is missing.
 
     A process of several computes its own images alone, into a cache of its own; where
-    the cache of all images is there already, it reads its images from that.
+    the cache of all images is there already, it reads its images from that. A finished
+    cache of all the taps of DeepGaze II serves models that see some of them.
 
     Args:
         plan: of all images.
@@ -111,6 +113,9 @@ def own_features(
     options: dict[str, Any] = {"max_bytes": max_bytes, "progress": progress}
     everything = np.arange(len(dataset))
     own = everything[placement.owner(everything) == placement.process]
+    larger = _with_all_taps(plan, dataset, model)
+    if larger is not None:
+        return larger
     if len(own) == len(dataset):
         params = weights.load_features(model.network)
         return build_cache(plan, dataset, model, params, **options)
@@ -140,3 +145,15 @@ def own_features(
         own=cache,
         position=position,
     )
+
+
+def _with_all_taps(
+    plan: CachePlan, dataset: FixationDataset, model: FixationModel
+) -> FeatureCache | None:
+    """Return a finished cache that has the maps of a plan among others, if any."""
+    whole = FixationModel()
+    known, wanted = set(stored_maps(whole.taps)), set(plan.maps)
+    if model.network != whole.network or not wanted < known:
+        return None
+    larger = dataclasses.replace(model, taps=whole.taps)
+    return open_cache(whole_plan(dataset, larger, plan.image_scales, plan.dtype))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from deepgaze_jax.architectures import ARCHITECTURES
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.train_step import Optimiser
+from deepgaze_jax.train_step import MIN_SIGMA_GRID_PX, Optimiser
 
 __all__ = ["TrainConfig"]
 
@@ -42,6 +42,11 @@ class TrainConfig:
         architecture: name of the model to train; with --from it is that one's.
         taps: feature maps that the readout sees; the model's own by default.
         widths: output channels of the readout's layers; the model's own by default.
+        nonlinearity: between the readout's layers; the model's own by default.
+        blur: width learned, as it starts, or as good as none.
+        center_bias_weight: learned, one, or zero.
+        train_share: share of the images that training parts are made of; the same
+            ones for all folds. Validation and test parts stay whole.
         input_scale: resize of every picture in front of the model; with --from that
             of the model.
         pixels_per_dva: pixels per degree of visual angle of the pictures, where the
@@ -82,6 +87,10 @@ class TrainConfig:
     )
     taps: tuple[str, ...] | None = None
     widths: tuple[int, ...] | None = None
+    nonlinearity: Literal["relu", "softplus"] | None = None
+    blur: Literal["learned", "fixed", "off"] = "learned"
+    center_bias_weight: Literal["learned", "fixed", "off"] = "learned"
+    train_share: float = 1.0
     input_scale: float = 35 / 24
     pixels_per_dva: float | None = None
     what: Literal["all", "last"] | None = None
@@ -116,6 +125,10 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; it must be in [0, 1)"
                 )
+        if not 0 < self.train_share <= 1:
+            raise ConfigError(
+                f"train_share is {self.train_share}; it must be in (0, 1]"
+            )
         if self.widths is not None and (not self.widths or self.widths[-1] != 1):
             raise ConfigError(f"widths are {self.widths}; the last must be 1")
         if self.architecture not in ARCHITECTURES:
@@ -165,11 +178,13 @@ class TrainConfig:
     @property
     def model(self) -> FixationModel:
         """The model to train."""
-        own = {
+        own: dict[str, Any] = {
             name: tuple(value)
             for name, value in (("taps", self.taps), ("widths", self.widths))
             if value is not None
         }
+        if self.nonlinearity is not None:
+            own["nonlinearity"] = self.nonlinearity
         return dataclasses.replace(ARCHITECTURES[self.architecture](), **own)
 
     @property
@@ -181,7 +196,25 @@ class TrainConfig:
             weight_decay=self.weight_decay,
             feature_dropout=self.feature_dropout,
             average_decay=self.average_decay,
+            fixed=tuple(name for name, how in self._finalizer if how != "learned"),
         )
+
+    @property
+    def _finalizer(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("sigma_grid_px", self.blur),
+            ("center_bias_weight", self.center_bias_weight),
+        )
+
+    def switched_off(self) -> dict[str, float]:
+        """Return the values of what the finalizer goes without.
+
+        Example:
+            >>> TrainConfig(center_bias_weight="off").switched_off()
+            {'center_bias_weight': 0.0}
+        """
+        none = {"sigma_grid_px": MIN_SIGMA_GRID_PX, "center_bias_weight": 0.0}
+        return {name: none[name] for name, how in self._finalizer if how == "off"}
 
     def rate(self, step: int, n_steps: int) -> float:
         """Return the learning rate of a step: linear rise, then as `schedule` says."""

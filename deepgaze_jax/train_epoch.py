@@ -114,7 +114,9 @@ def epoch(
         "active": state.active.tolist(),
     }
     names = [session.members.name(k) for k in range(len(gain))]
-    sigma_range = (MIN_SIGMA_GRID_PX, config.model.max_sigma_grid_px)
+    sigma_range = (0.0, math.inf)
+    if config.blur == "learned":
+        sigma_range = (MIN_SIGMA_GRID_PX, config.model.max_sigma_grid_px)
     record["alarms"] = alarms(record, names, spread, sigma_range)
     for line in record["alarms"]:
         message = f"warning: {line}"

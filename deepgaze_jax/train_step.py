@@ -42,6 +42,7 @@ class Optimiser:
         feature_dropout: share of feature channels that a step hides from a fold.
         average_decay: of the running mean of the parameters, per step; the mean is
             what is validated and released.
+        fixed: numbers of the finalizer that stay as they are.
     """
 
     solver: Literal["adam", "lbfgs"] = "adam"
@@ -49,6 +50,7 @@ class Optimiser:
     weight_decay: float = 0.0
     feature_dropout: float = 0.5
     average_decay: float = 0.98
+    fixed: tuple[str, ...] = ()
 
     def transform(self) -> optax.GradientTransformationExtraArgs:
         """Return the optax transformation, without the learning rate."""
@@ -71,7 +73,8 @@ class Optimiser:
 
     def _moves(self, path: tuple[Any, ...]) -> bool:
         names = [key.key for key in path]
-        return self.what == "all" or not set(names) & set(_FIRST_LAYER)
+        stay = {*self.fixed, *(() if self.what == "all" else _FIRST_LAYER)}
+        return not stay & set(names)
 
     def _decaying(self, params: Params) -> Any:
         """Return a mask that is true for kernels that are trained."""

@@ -144,9 +144,14 @@ def train(
     def begin(mean: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
         """Return the parameters before the first step."""
         if start is not None:
-            return start_params(start, from_folds, mean, scale)
-        params = model.init(config.seed, max(members.ids) + 1)
-        return select_folds(params, members.ids)
+            params = start_params(start, from_folds, mean, scale)
+        else:
+            params = model.init(config.seed, max(members.ids) + 1)
+            params = select_folds(params, members.ids)
+        for name, value in config.switched_off().items():
+            finalizer = params["finalizer"]
+            finalizer[name] = np.full_like(np.asarray(finalizer[name]), value)
+        return params
 
     session = Session(
         config=config,
