@@ -398,6 +398,10 @@ def test_train(capsys, calls):
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
     plain = {"resume": False, "max_cache_bytes": None}
     chosen = {"resume": True, "max_cache_bytes": 1_500_000_000}
+    plain, chosen = (
+        kind | {"start_from": None, "stop_on": None, "tensorboard": False}
+        for kind in (plain, chosen)
+    )
     assert calls == [
         (3, TrainConfig(), Path("run"), plain),
         (3, TrainConfig(folds="9/1", learning_rate=0.5), Path("run"), chosen),
@@ -405,6 +409,14 @@ def test_train(capsys, calls):
     for text in ("features", "epoch 2/2", "validation IG 1.234 bit/fixation", "2 GB"):
         assert text in err
     assert run(capsys, "train", "--data", folder, "-o", "run", "--folds", "2")[0] == 2
+    argv = ["train", "--data", folder, "-o", "run", "--process", "1"]
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and "--process are of --distributed" in err
+    options = ["--from", "deepgaze2", "--stop-on", folder, "--folds", "all"]
+    assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
+    assert calls[-1][1] == TrainConfig(folds="all")
+    assert calls[-1][3]["start_from"] == "deepgaze2"
+    assert len(calls[-1][3]["stop_on"]) == 3
 
 
 def test_export(capsys, calls):
