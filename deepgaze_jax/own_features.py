@@ -17,6 +17,7 @@ from deepgaze_jax.datasets.features import (
     stored_maps,
 )
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.picture_sources import PicturePart
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement
 from deepgaze_jax.read_ahead import Features
@@ -91,6 +92,7 @@ def own_features(
     *,
     max_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Features:
     """Return the features that this process needs; computes what is missing.
 
@@ -105,12 +107,17 @@ def own_features(
         placement: says which images are this process's.
         max_bytes: see `build_cache`.
         progress: called with images done and images in all.
+        tell: see `build_cache`.
 
     Raises:
         DataError: see `build_cache`.
         WeightsError: the feature network's weights are not there.
     """
-    options: dict[str, Any] = {"max_bytes": max_bytes, "progress": progress}
+    options: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        "progress": progress,
+        "tell": tell,
+    }
     everything = np.arange(len(dataset))
     own = everything[placement.owner(everything) == placement.process]
     larger = _with_all_taps(plan, dataset, model)
@@ -127,6 +134,7 @@ def own_features(
             dataset,
             image_names=tuple(dataset.image_names[k] for k in own),
             image_sizes=dataset.image_sizes[own],
+            pictures=PicturePart(dataset.pictures, tuple(own.tolist())),
         )
         scales = plan.image_scales[own]
         part_plan = whole_plan(part, model, scales, plan.dtype)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from deepgaze_jax.errors import DataError, InputError
 
-__all__ = ["FilePictures", "PictureSource", "RecordPictures"]
+__all__ = ["FilePictures", "PicturePart", "PictureSource", "RecordPictures"]
 
 
 class PictureSource(Protocol):
@@ -133,3 +133,45 @@ class RecordPictures:
     def stamp(self, index: int) -> tuple[int, int]:
         """Returns the version of the records, and where in them the picture is."""
         return self.version, index
+
+
+@dataclass(frozen=True)
+class PicturePart:
+    """Some pictures of another source.
+
+    Attributes:
+        source: of all.
+        images: their indices there.
+    """
+
+    source: PictureSource
+    images: tuple[int, ...]
+
+    def read_bytes(self, index: int) -> bytes:
+        """Returns the bytes of a picture's file, see the source.
+
+        Example:
+            >>> record = RecordPictures(
+            ...     "a", ("x", "y"), ([{"image": b"1"}, {"image": b"2"}],),
+            ...     ((0, 0), (0, 1)), 0
+            ... )
+            >>> PicturePart(record, (1,)).read_bytes(0)
+            b'2'
+        """
+        return self.source.read_bytes(self.images[index])
+
+    def has(self, index: int) -> bool:
+        """Returns whether the picture is there."""
+        return self.source.has(self.images[index])
+
+    def where(self, index: int) -> str:
+        """Returns how messages call the picture."""
+        return self.source.where(self.images[index])
+
+    def stamp(self, index: int) -> tuple[int, int]:
+        """Returns two numbers that change where the picture does.
+
+        Raises:
+            OSError: it is not there.
+        """
+        return self.source.stamp(self.images[index])
