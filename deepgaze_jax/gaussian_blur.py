@@ -15,6 +15,9 @@ __all__ = ["Padding", "gaussian_blur", "gaussian_matrix", "reflecting_kernel"]
 
 Padding = Literal["reflect", "zero"]
 
+# Far wider than any image; what is beyond is a slip and would fill the memory.
+_MAX_SIGMA = 1e5
+
 
 def gaussian_blur(
     values: Any, sigma_px: float, padding: Padding = "reflect"
@@ -111,8 +114,11 @@ def reflecting_kernel(n: int, sigma: float, truncate: float = 4.0) -> np.ndarray
 
 def _taps(sigma: float, truncate: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns offsets and normalised values of the kernel."""
-    if not 0 < sigma < np.inf:
-        raise InputError(f"sigma is {sigma}; expected a positive number of pixels")
+    if not 0 < sigma <= _MAX_SIGMA:
+        raise InputError(
+            f"sigma is {sigma}; expected a positive number of pixels, at most "
+            f"{_MAX_SIGMA:g}"
+        )
     radius = int(truncate * sigma + 0.5)
     offset = np.arange(-radius, radius + 1)
     taps = np.exp(-0.5 * (offset / sigma) ** 2)

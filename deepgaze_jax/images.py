@@ -39,6 +39,7 @@ def load_image(
     source: str | Path | bytes | np.ndarray | Image.Image,
     *,
     max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> np.ndarray:
     """Return a picture as RGB values 0..255, upright, float32 [height, width, 3].
 
@@ -54,6 +55,7 @@ def load_image(
             [height, width, 4] (RGB and alpha), uint8 or float with values 0..255.
         max_pixels: files with more pixels are refused before they are decoded.
             Pillow's own limit (twice `PIL.Image.MAX_IMAGE_PIXELS`) holds as well.
+        name: how errors call the bytes of a picture file.
 
     Returns:
         A new array; whoever receives it may write into it.
@@ -76,7 +78,7 @@ with 8 bits per channel)
         name = str(getattr(source, "filename", "") or "Pillow image")
         return _from_pillow(source, name, max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_bytes(bytes(source), max_pixels)
+        return _from_bytes(bytes(source), max_pixels, name)
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), max_pixels)
     if hasattr(source, "__array__"):
@@ -141,8 +143,9 @@ def _from_path(path: Path, max_pixels: int) -> np.ndarray:
         raise InputError(f"{path}: cannot be opened ({_line(error)})") from error
 
 
-def _from_bytes(data: bytes, max_pixels: int) -> np.ndarray:
-    return _from_file(io.BytesIO(data), f"picture of {len(data)} bytes", max_pixels)
+def _from_bytes(data: bytes, max_pixels: int, name: str | None) -> np.ndarray:
+    name = name or f"picture of {len(data)} bytes"
+    return _from_file(io.BytesIO(data), name, max_pixels)
 
 
 def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarray:

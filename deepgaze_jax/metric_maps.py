@@ -258,10 +258,12 @@ def sim_map(
     from_columns, horizontal = _blur_on_grid(width, sigma_px)
     row = y.astype(np.int64).reshape(n_samples, n_fixations)
     column = x.astype(np.int64).reshape(n_samples, n_fixations)
-    maps = np.empty((n_samples, len(vertical), len(horizontal)), np.float32)
+    # Most of the time is spent here: float32, with a point's values side by side.
+    vertical = np.ascontiguousarray(vertical.T / n_fixations, np.float32)
+    horizontal = np.ascontiguousarray(horizontal.T, np.float32)
+    maps = np.empty((n_samples, vertical.shape[1], horizontal.shape[1]), np.float32)
     for sample in range(n_samples):
-        maps[sample] = vertical[:, row[sample]] @ horizontal[:, column[sample]].T
-    maps /= n_fixations
+        np.matmul(vertical[row[sample]].T, horizontal[column[sample]], out=maps[sample])
     maps.sort(axis=0)
     # The sum over pixels of each quantile map, which rises from one to the next.
     sums = from_rows.sum(axis=0) @ (maps @ from_columns.sum(axis=0)).T
@@ -292,7 +294,11 @@ def _blur_on_grid(n: int, sigma_px: float) -> tuple[np.ndarray, np.ndarray]:
     blur = gaussian_matrix(n, sigma_px)
     n_steps = int(np.ceil((n - 1) / max(1.0, sigma_px / _STEPS_PER_SIGMA)))
     cells = np.unique(np.linspace(0, n - 1, n_steps + 1).round().astype(int))
-    joined = np.stack(
-        [np.interp(np.arange(n), cells, unit) for unit in np.eye(len(cells))], axis=1
-    )
+    pixel = np.arange(n)
+    after = np.searchsorted(cells, pixel)
+    before = np.maximum(after - 1, 0)
+    part = (pixel - cells[before]) / np.maximum(cells[after] - cells[before], 1)
+    joined = np.zeros((n, len(cells)))
+    joined[pixel, before] = 1 - part
+    joined[pixel, after] += part
     return joined, blur[cells]

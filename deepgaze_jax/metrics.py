@@ -10,6 +10,9 @@
 
 Where there is a value per fixation, take the mean over an image's fixations first, then
 over images (`averages`). What depends on a convention says so in its docstring.
+
+Training maximises and logs the log-likelihood alone, which `train_step` compiles; no
+other measure has a compiled twin, because nothing would call it.
 """
 
 from typing import Any

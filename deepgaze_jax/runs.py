@@ -1,7 +1,8 @@
 """A training run as a folder: what it is, its log, and the model that it gives.
 
 A run holds `config.json` (what was asked for), `log.jsonl` and `log.csv` (an epoch a
-line), `checkpoints/`, and at the end `model.safetensors`.
+line), `alarms.txt` where something went wrong, `checkpoints/`, and at the end
+`model.safetensors`.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.files import make_folder, write_text
+from deepgaze_jax.members import Members
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import FoldState, raw_params
@@ -31,25 +33,41 @@ from deepgaze_jax.training_data import TrainingData
 __all__ = [
     "check_run",
     "claim_run",
+    "data_identity",
     "export_run",
     "image_scales",
+    "known_pixels_per_dva",
     "read_log",
     "run_identity",
     "save_run_model",
+    "write_alarm",
     "write_log",
 ]
 
 
-def image_scales(dataset: FixationDataset, config: TrainConfig) -> np.ndarray:
-    """Return the resize factor of each picture in front of the model, [n_images]."""
+def image_scales(
+    dataset: FixationDataset, config: TrainConfig, pixels_per_dva: float | None = None
+) -> np.ndarray:
+    """Return the resize factor of each picture in front of the model, [n_images].
+
+    Args:
+        dataset: pictures.
+        config: of the run.
+        pixels_per_dva: that `input_scale` is meant for; by default that of the data.
+    """
     scales = np.full(len(dataset), config.input_scale)
     if dataset.pixels_per_dva is None:
         return scales
-    return scales * _pixels_per_dva(dataset, config) / dataset.pixels_per_dva
+    meant = pixels_per_dva or known_pixels_per_dva(dataset, config)
+    return scales * meant / dataset.pixels_per_dva
 
 
-def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
-    """Return the pixels per degree that `input_scale` is meant for."""
+def known_pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | None:
+    """Return the pixels per degree of a data set, as it states or as was given.
+
+    Raises:
+        ConfigError: the two differ.
+    """
     if dataset.pixels_per_dva is None:
         return config.pixels_per_dva
     stated = float(np.median(dataset.pixels_per_dva))
@@ -61,22 +79,29 @@ def _pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float | No
     return stated
 
 
-def run_identity(
-    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
-) -> dict[str, Any]:
-    """Return what makes a run this run and no other, as it is read from JSON."""
+def data_identity(dataset: FixationDataset, plan: CachePlan) -> dict[str, str]:
+    """Return what tells a data set from any other."""
     fixations = dataset.fixations
     table = b"".join(
         np.ascontiguousarray(getattr(fixations, name)).tobytes()
         for name in ("image", "subject", "fixation_index", "x", "y")
     )
+    return {
+        "name": dataset.name,
+        "features": hashlib.sha256(plan.key.encode()).hexdigest(),
+        "fixations": hashlib.sha256(table).hexdigest(),
+    }
+
+
+def run_identity(
+    config: TrainConfig, plan: CachePlan, dataset: FixationDataset
+) -> dict[str, Any]:
+    """Return what makes a run this run and no other, as it is read from JSON."""
     identity = {
         **dataclasses.asdict(config),
         "data": {
-            "name": dataset.name,
-            "pixels_per_dva": _pixels_per_dva(dataset, config),
-            "features": hashlib.sha256(plan.key.encode()).hexdigest(),
-            "fixations": hashlib.sha256(table).hexdigest(),
+            **data_identity(dataset, plan),
+            "pixels_per_dva": known_pixels_per_dva(dataset, config),
         },
     }
     return json.loads(json.dumps(identity))
@@ -155,7 +180,7 @@ def claim_run(run: Path, identity: dict[str, Any], resume: bool) -> Iterator[Non
 
 
 def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
-    """Write the log as JSON lines and, without the per-fold lists, as CSV."""
+    """Write the log as JSON lines and, without lists, as CSV; alarms as text."""
     write_text(run / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
     columns = [name for name, value in log[0].items() if not isinstance(value, list)]
     table = io.StringIO()
@@ -163,6 +188,15 @@ def write_log(run: Path, log: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(log)
     write_text(run / "log.csv", table.getvalue())
+    write_alarm(run, log)
+
+
+def write_alarm(run: Path, log: Sequence[dict[str, Any]], last: str = "") -> None:
+    """Write all alarms of a run, if there are any, and what ended it."""
+    lines = [line for record in log for line in record.get("alarms", [])]
+    lines += [last] if last else []
+    if lines:
+        write_text(run / "alarms.txt", "".join(f"{line}\n" for line in lines))
 
 
 def read_log(run: Path, n_epochs: int) -> list[dict[str, Any]]:
@@ -190,9 +224,11 @@ def save_run_model(
     run: Path,
     dataset: FixationDataset,
     config: TrainConfig,
+    members: Members,
     data: TrainingData,
     state: FoldState,
     features_card: dict[str, Any],
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Return the model file of a finished run, `run/model.safetensors`.
 
@@ -200,9 +236,11 @@ def save_run_model(
         run: folder of the run.
         dataset: what it was trained on.
         config: of the run.
+        members: of the run.
         data: the same data, prepared.
         state: the last state, which holds the best parameters of each fold.
         features_card: of the feature network's weights.
+        more: further scores and origins for the card.
     """
     params = raw_params(state.best, state.mean, state.scale)
     tensors = {
@@ -211,13 +249,17 @@ def save_run_model(
     }
     tensors["center_bias/log_density"] = np.float32(data.center_biases)
     path = run / "model.safetensors"
-    save_model(path, tensors, _card(dataset, config, data, state, features_card))
+    card = _card(dataset, config, members, data, state, features_card)
+    more = dict(more or {})
+    card["scores"] |= more.pop("scores", {})
+    save_model(path, tensors, card | more)
     return path
 
 
 def _card(
     dataset: FixationDataset,
     config: TrainConfig,
+    members: Members,
     data: TrainingData,
     state: FoldState,
     features_card: dict[str, Any],
@@ -231,7 +273,7 @@ def _card(
         "features_sha256": features_card["source_sha256"],
         "model": dataclasses.asdict(config.model),
         "input_scale": config.input_scale,
-        "pixels_per_dva": _pixels_per_dva(dataset, config),
+        "pixels_per_dva": known_pixels_per_dva(dataset, config),
         "data": {
             "name": dataset.name,
             "n_images": len(dataset),
@@ -249,8 +291,11 @@ def _card(
                 "train": fold.train.tolist(),
                 "validation": fold.validation.tolist(),
                 "test": fold.test.tolist(),
+                **({"seed": seed} if config.n_seeds > 1 else {}),
             }
-            for k, fold in zip(data.fold_ids, data.folds, strict=True)
+            for k, fold, seed in zip(
+                members.fold_ids, members.folds, members.seeds, strict=True
+            )
         ],
         "protocol": {
             "parts": config.folds,
@@ -282,7 +327,7 @@ def export_run(
     Args:
         run_folder: folder of the run.
         path: file to write, ending in `.safetensors`.
-        evaluation: summary of an evaluation for the card, see `evaluation.summarise`.
+        evaluation: summary of an evaluation for the card, see `evaluation.Report`.
 
     Raises:
         WeightsError: the run has not finished.

@@ -6,9 +6,8 @@ and the first layer of their readouts becomes one matrix product of full width.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.struct
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from deepgaze_jax.model import FixationModel
+from deepgaze_jax.parallel import Placement, in_common, total
 from deepgaze_jax.readout import fold_feature_scaling
 
 __all__ = ["Batch", "FoldState", "Optimiser", "init_state", "make_steps", "raw_params"]
@@ -27,33 +27,60 @@ Params = Mapping[str, Any]
 MIN_SIGMA_GRID_PX = 0.3
 
 
+#: Parts of the readout that stay as they are where only the last layers are trained.
+_FIRST_LAYER = ("dense0", "layer_norm0")
+
+
 @dataclasses.dataclass(frozen=True)
 class Optimiser:
-    """Settings of Adam and of what regularises it.
+    """Settings of the optimiser and of what regularises it.
 
     Attributes:
-        weight_decay: decoupled, on kernels only.
+        solver: Adam, or L-BFGS with a line search on every batch.
+        what: all parameters, or only the finalizer and the layers behind the first.
+        weight_decay: decoupled, on kernels only; of Adam.
         feature_dropout: share of feature channels that a step hides from a fold.
         average_decay: of the running mean of the parameters, per step; the mean is
             what is validated and released.
+        fixed: numbers of the finalizer that stay as they are.
     """
 
+    solver: Literal["adam", "lbfgs"] = "adam"
+    what: Literal["all", "last"] = "all"
     weight_decay: float = 0.0
     feature_dropout: float = 0.5
     average_decay: float = 0.98
+    fixed: tuple[str, ...] = ()
 
-    def transform(self) -> optax.GradientTransformation:
+    def transform(self) -> optax.GradientTransformationExtraArgs:
         """Return the optax transformation, without the learning rate."""
-        return optax.chain(
-            optax.scale_by_adam(),
-            optax.add_decayed_weights(self.weight_decay, mask=_kernels),
-            optax.scale(-1.0),
+        if self.solver == "lbfgs":
+            return optax.lbfgs()
+        return optax.with_extra_args_support(
+            optax.chain(
+                optax.scale_by_adam(),
+                optax.add_decayed_weights(self.weight_decay, mask=self._decaying),
+                optax.scale(-1.0),
+            )
         )
 
+    def trained(self, gradient: Params) -> Params:
+        """Return a gradient that is zero for what stays as it is."""
+        return jax.tree.map_with_path(
+            lambda path, leaf: leaf if self._moves(path) else jnp.zeros_like(leaf),
+            gradient,
+        )
 
-def _kernels(params: Params) -> Any:
-    """Return a mask that is true for kernels."""
-    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    def _moves(self, path: tuple[Any, ...]) -> bool:
+        names = [key.key for key in path]
+        stay = {*self.fixed, *(() if self.what == "all" else _FIRST_LAYER)}
+        return not stay & set(names)
+
+    def _decaying(self, params: Params) -> Any:
+        """Return a mask that is true for kernels that are trained."""
+        return jax.tree.map_with_path(
+            lambda path, _: path[-1].key == "kernel" and self._moves(path), params
+        )
 
 
 @flax.struct.dataclass
@@ -90,7 +117,8 @@ class Batch:
     """Images of one size for one step.
 
     Attributes:
-        folds: int [A], positions of the folds that train on these images.
+        folds: int [A], positions of the folds that train on these images. On a device
+            its own positions, one behind the last standing for no fold.
         features: [B, h, w, C].
         counts: [B, rows, columns], fixations in each cell of the readout grid.
         weights: [B], 1, or 0 for an image that only fills the batch up.
@@ -158,22 +186,26 @@ def _log_likelihoods(
 
 
 def make_steps(
-    model: FixationModel, optimiser: Optimiser
+    model: FixationModel, optimiser: Optimiser, placement: Placement | None = None
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the compiled training step and the compiled validation step.
 
     Args:
         model: the model.
         optimiser: its settings.
+        placement: devices of the training step; the default one alone where left out.
 
     Returns:
         `train(state, batch, fold_ids, key, rate) -> (state, loss [A])`, where the
         state is donated, `fold_ids` [F] number the folds for their random numbers,
         `key` is the step's and `rate` its learning rate; the loss is in nats per
-        fixation. `validate(params, mean, scale, batch) -> [B]` gives the mean
+        fixation. `validate(params, mean, scale, batch) -> ([B], [B])` gives the mean
         log-likelihood (nats) of images under one fold, `batch.folds` being its
-        position and the parameters being without the fold axis.
+        position and the parameters being without the fold axis; and the standard
+        deviation of each readout map.
     """
+    axis = None if placement is None else placement.batch_axis
+
     transform = optimiser.transform()
 
     def loss(
@@ -188,7 +220,8 @@ def make_steps(
             "finalizer": params["finalizer"],
         }
         values = _log_likelihoods(model, params, batch, center_bias)
-        return -(batch.weights * values).sum() / batch.weights.sum()
+        own = -(batch.weights * values).sum()
+        return total(own, axis) / total(batch.weights.sum(), axis)
 
     def train_one(
         state: FoldState,
@@ -205,10 +238,22 @@ def make_steps(
             kept = 1 - optimiser.feature_dropout
             key = jax.random.fold_in(key, fold_id)
             scale = scale * jax.random.bernoulli(key, kept, scale.shape) / kept
-        value, gradient = jax.value_and_grad(loss)(
-            state.params, state.mean, scale, center_bias, batch
+
+        def own_loss(params: Params) -> jax.Array:
+            params = in_common(params, axis)
+            return loss(params, state.mean, scale, center_bias, batch)
+
+        value, gradient = jax.value_and_grad(own_loss)(state.params)
+        gradient = optimiser.trained(gradient)
+        updates, moments = transform.update(
+            gradient,
+            state.moments,
+            state.params,
+            # Of use to a line search only.
+            value=value,
+            grad=gradient,
+            value_fn=own_loss,
         )
-        updates, moments = transform.update(gradient, state.moments, state.params)
         updates = jax.tree.map(lambda leaf: leaf * rate, updates)
         params = optax.apply_updates(state.params, updates)
         sigma = params["finalizer"]["sigma_grid_px"]
@@ -229,7 +274,6 @@ def make_steps(
             lambda a, b: jnp.where(state.active, a, b), new, state
         ), value
 
-    @functools.partial(jax.jit, donate_argnums=0)
     def train(
         state: FoldState,
         batch: Batch,
@@ -237,21 +281,24 @@ def make_steps(
         key: jax.Array,
         rate: jax.Array,
     ) -> tuple[FoldState, jax.Array]:
-        part = jax.tree.map(lambda leaf: leaf[batch.folds], state)
+        def of_batch(leaf: jax.Array) -> jax.Array:
+            return leaf.at[batch.folds].get(mode="clip")
+
+        part = jax.tree.map(of_batch, state)
         part, value = jax.vmap(train_one, in_axes=(0, 0, 0, None, None, None))(
             part,
-            batch.center_bias[batch.folds],
-            fold_ids[batch.folds],
+            of_batch(batch.center_bias),
+            of_batch(fold_ids),
             batch,
             key,
             rate,
         )
+
+        def put_back(all_folds: jax.Array, some: jax.Array) -> jax.Array:
+            return all_folds.at[batch.folds].set(some, mode="drop")
+
         moved = {
-            name: jax.tree.map(
-                lambda all_folds, some: all_folds.at[batch.folds].set(some),
-                getattr(state, name),
-                getattr(part, name),
-            )
+            name: jax.tree.map(put_back, getattr(state, name), getattr(part, name))
             for name in ("params", "average", "moments", "steps")
         }
         return state.replace(**moved), value
@@ -259,11 +306,15 @@ def make_steps(
     @jax.jit
     def validate(
         params: Params, mean: jax.Array, scale: jax.Array, batch: Batch
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         params = {
             "readout": fold_feature_scaling(params["readout"], mean, scale),
             "finalizer": params["finalizer"],
         }
-        return _log_likelihoods(model, params, batch, batch.center_bias[batch.folds])
+        maps = model.readout_map(params["readout"], batch.features, batch.model_size)
+        values = _log_likelihoods(model, params, batch, batch.center_bias[batch.folds])
+        return values, maps.std(axis=(-2, -1))
 
-    return train, validate
+    if placement is None:
+        return jax.jit(train, donate_argnums=0), validate
+    return placement.compile(train), validate

@@ -1,69 +1,52 @@
-"""Training: all folds of a data set as one program, on features computed once.
+"""Training: all members of a run as one program, on features computed once.
 
 Everything random follows from seed, epoch and step, so a run that was killed goes on
 bit by bit as if it had not been. What a run leaves in its folder: `runs.py`.
 """
 
+import contextlib
 import dataclasses
-import math
-import operator
-import time
-from collections.abc import Callable, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
-from deepgaze_jax.datasets.features import build_cache, plan_cache
+from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError, TrainingError
-from deepgaze_jax.folds import Fold, check_disjoint, make_folds
+from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
+from deepgaze_jax.folds import Fold
+from deepgaze_jax.members import members_of
 from deepgaze_jax.model import select_folds
+from deepgaze_jax.model_files import RUN_MODEL
+from deepgaze_jax.monitor import scalars
+from deepgaze_jax.own_features import own_features, whole_plan
+from deepgaze_jax.parallel import Placement, place
 from deepgaze_jax.runs import (
     check_run,
     claim_run,
+    data_identity,
     export_run,
     image_scales,
+    known_pixels_per_dva,
     read_log,
     run_identity,
     save_run_model,
+    write_alarm,
     write_log,
 )
 from deepgaze_jax.train_config import TrainConfig
-from deepgaze_jax.train_step import Batch, FoldState, init_state, make_steps
+from deepgaze_jax.train_epoch import Progress, Session, epoch, score
+from deepgaze_jax.train_step import FoldState, init_state, make_steps
 from deepgaze_jax.training_data import TrainingData, check_fixations, prepare
 
 __all__ = ["Progress", "TrainConfig", "export_run", "train"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What a run tells while it works.
-
-    Attributes:
-        stage: "features" counts images, "epoch" counts steps.
-        done: how many are done.
-        total: how many there are.
-        epoch: number of the epoch from 1; 0 before the first.
-        n_epochs: most epochs.
-        information_gain: bits/fixation over the center bias of the fold, mean over
-            folds; of the last training step, or of the validation parts where `done`
-            equals `total`.
-        message: a sentence for the user, where there is one.
-    """
-
-    stage: Literal["features", "epoch"]
-    done: int
-    total: int
-    epoch: int = 0
-    n_epochs: int = 0
-    information_gain: float | None = None
-    message: str | None = None
-
 
 Report = Callable[[Progress], None]
 
@@ -73,18 +56,28 @@ def train(
     config: TrainConfig,
     run_folder: str | Path,
     *,
+    start_from: str | Path | None = None,
+    stop_on: FixationDataset | None = None,
     resume: bool = False,
     max_cache_bytes: int | None = None,
+    tensorboard: bool = False,
     progress: Report | None = None,
 ) -> Path:
     """Return the model file of a finished run.
+
+    Uses all devices: members of the run lie along one axis of their mesh, images of a
+    step along the other. A run can go on with another number of devices.
 
     Args:
         dataset: pictures and fixations.
         config: what to do.
         run_folder: folder of the run; must not hold one unless `resume`.
+        start_from: a model to go on from: name, file or run folder. The test parts are
+            scored before and after, for its card.
+        stop_on: other data that say when to stop, where all images are trained on.
         resume: go on from its newest checkpoint, or begin where there is none.
-        max_cache_bytes: bound for the feature cache, see `build_cache`.
+        max_cache_bytes: bound for each feature cache, see `build_cache`.
+        tensorboard: write event files into `run_folder/tensorboard` as well.
         progress: called with what happens.
 
     Returns:
@@ -92,229 +85,219 @@ def train(
 
     Raises:
         ConfigError: the folder holds a run already, or one with another configuration
-            (all differences are listed).
-        TrainingError: a loss, parameter or validation score is not finite.
+            (all differences are listed); or options that contradict one another.
+        TrainingError: a loss, parameter or validation score is not finite; the folder
+            says so in `alarms.txt`.
         WeightsError: the feature network's weights are not there.
         DataError: data and folds do not fit.
     """
-    report = progress or (lambda _: None)
     run = Path(run_folder)
+    start = None if start_from is None else open_start(start_from)
+    known = known_pixels_per_dva(dataset, config)
+    if start is not None:
+        config = adopt(config, start, known)
+        if known is None:
+            known = start.card.get("pixels_per_dva")
+            config = dataclasses.replace(config, pixels_per_dva=known)
+    config = config.resolved(fine_tuning=start is not None)
+    members = members_of(len(dataset), config)
+    check_fixations(dataset, members.all_folds, members.fold_ids)
     model = config.model
     features_card = weights.features_card(model.network)
-    plan = plan_cache(
-        dataset,
-        model,
-        features_card["source_sha256"],
-        weights.cache_dir() / "features",
-        image_scales(dataset, config),
-        config.feature_dtype,
-    )
-    folds, fold_ids = _folds(len(dataset), config)
-    check_fixations(dataset, folds, fold_ids)
+    plan = _plan(dataset, config)
     identity = run_identity(config, plan, dataset)
-    check_run(run, identity, resume)
+    identity["start_from"] = None if start is None else start.identity
+    stop_plan = None
+    if stop_on is not None:
+        if config.folds != "all":
+            raise ConfigError(
+                f"folds is {config.folds}, whose validation parts say when to stop; "
+                "--stop-on needs --folds all"
+            )
+        stop_plan = _plan(stop_on, config, known)
+        identity["stop_on"] = data_identity(stop_on, stop_plan)
+    placement = place(len(members.ids), config.batch_size)
+    # One process tells and writes.
+    report = progress if progress and placement.is_first else lambda _: None
+    placement.first_does(lambda: check_run(run, identity, resume))
     if resume and not (run / "config.json").exists():
         new = f"{run} holds no run yet: this one begins at the start"
         report(Progress("features", 0, len(dataset), message=new))
+    read = functools.partial(
+        _data, config, placement, max_bytes=max_cache_bytes, report=report
+    )
+    data = read(dataset, plan, members.all_folds, members.fold_ids)
+    stop_data = data
+    if stop_on is not None:
+        fold = Fold([], np.arange(len(stop_on)), [])
+        check_fixations(stop_on, [fold], [0])
+        same = [0] * len(members.ids)
+        stop_data = read(stop_on, stop_plan, [fold], same, data.center_biases)
+        _check_apart(data, stop_data, stop_on)
+
+    from_folds = (
+        []
+        if start is None
+        else start_folds(start, members, dataset.image_names, data.cache.rgb_sha256)
+    )
+
+    def begin(mean: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+        """Return the parameters before the first step."""
+        if start is not None:
+            params = start_params(start, from_folds, mean, scale)
+        else:
+            params = model.init(config.seed, max(members.ids) + 1)
+            params = select_folds(params, members.ids)
+        for name, value in config.switched_off().items():
+            finalizer = params["finalizer"]
+            finalizer[name] = np.full_like(np.asarray(finalizer[name]), value)
+        return params
+
+    session = Session(
+        config=config,
+        members=members,
+        data=data,
+        stop_data=stop_data,
+        placement=placement,
+        steps=make_steps(model, config.optimiser, placement),
+        report=report,
+    )
+    # Only now: a run that could not start leaves nothing to go on with.
+    names = [members.name(k) for k in range(len(members.ids))]
+    events = run / "tensorboard" if tensorboard and placement.is_first else None
+    with (
+        _folder(run, identity, resume, placement) as checkpoints,
+        scalars(events, names) as show,
+    ):
+        state, log = _start(run, session, begin, checkpoints)
+        if start is not None and not log:
+            # What the model reaches as it is; a member that never gets better keeps it.
+            scores = score(session, state)
+            scores = np.where(np.isfinite(scores), scores, -np.inf)
+            state = state.replace(best_score=np.float32(scores))
+        while len(log) < config.epochs and state.active.any():
+            try:
+                state, record = epoch(session, state, log)
+            except TrainingError as error:
+                if placement.is_first:
+                    write_alarm(run, log, str(error))
+                raise
+            log.append(record)
+            # The log first: a checkpoint must never be ahead of it.
+            if placement.is_first:
+                write_log(run, log)
+                show(record)
+            checkpoints.save(len(log), {"state": state})
+        more: dict[str, Any] = {}
+        if stop_on is not None:
+            more["stop_on"] = {"name": stop_on.name, "n_images": len(stop_on)}
+        if start is not None:
+            more["start_from"] = start.identity
+            before = state.replace(average=begin(state.mean, state.scale))
+            more["scores"] = {
+                "test_information_gain_before": _listed(score(session, before, "test")),
+                "test_information_gain_after": _listed(
+                    score(session, state, "test", "best")
+                ),
+            }
+        if placement.is_first:
+            save_run_model(
+                run, dataset, config, members, data, state, features_card, more
+            )
+    return run / RUN_MODEL
+
+
+@contextlib.contextmanager
+def _folder(
+    run: Path, identity: dict[str, Any], resume: bool, placement: Placement
+) -> Iterator[Checkpoints]:
+    """Return a context that holds the run's folder, which all processes see."""
+    with contextlib.ExitStack() as stack:
+        claim = claim_run(run, identity, resume)
+        placement.first_does(lambda: stack.enter_context(claim))
+        yield stack.enter_context(Checkpoints(run / "checkpoints"))
+
+
+def _listed(scores: np.ndarray) -> list[float | None]:
+    """Return scores for JSON, None where there is none."""
+    return [float(value) if np.isfinite(value) else None for value in scores]
+
+
+def _plan(
+    dataset: FixationDataset, config: TrainConfig, pixels_per_dva: float | None = None
+) -> CachePlan:
+    """Return the plan of a data set's features; see `image_scales`."""
+    scales = image_scales(dataset, config, pixels_per_dva)
+    return whole_plan(dataset, config.model, scales, config.feature_dtype)
+
+
+def _check_apart(
+    data: TrainingData, stop_data: TrainingData, stop_on: FixationDataset
+) -> None:
+    """Raise ConfigError where a picture is trained on and says when to stop."""
+    trained = set(data.cache.rgb_sha256)
+    hashes = stop_data.cache.rgb_sha256
+    both = [k for k, value in enumerate(hashes) if value in trained]
+    if both:
+        raise ConfigError(
+            f"{len(both)} pictures of {stop_on.name} are trained on as well, first "
+            f"{stop_on.image_names[both[0]]}; stop on data without them"
+        )
+
+
+def _data(
+    config: TrainConfig,
+    placement: Placement,
+    dataset: FixationDataset,
+    plan: CachePlan,
+    all_folds: Sequence[Fold],
+    fold_ids: Sequence[int],
+    center_biases: np.ndarray | None = None,
+    *,
+    max_bytes: int | None,
+    report: Report,
+) -> TrainingData:
+    """Return a data set with its features, which are computed where missing."""
     in_unit, unit = (1e9, "GB") if plan.n_bytes > 1e8 else (1e6, "MB")
     size = f"feature cache: {plan.n_bytes / in_unit:.2f} {unit} in {plan.folder}"
     report(Progress("features", 0, len(dataset), message=size))
-    cache = build_cache(
+    cache = own_features(
         plan,
         dataset,
-        model,
-        weights.load_features(model.network),
-        max_bytes=max_cache_bytes,
+        config.model,
+        placement,
+        max_bytes=max_bytes,
         progress=lambda done, total: report(Progress("features", done, total)),
+        tell=lambda text: report(Progress("features", 0, len(dataset), message=text)),
     )
-    data = prepare(dataset, cache, model, folds, fold_ids)
-    # Only now: a run that could not start leaves nothing to go on with.
-    with (
-        claim_run(run, identity, resume),
-        Checkpoints(run / "checkpoints") as checkpoints,
-    ):
-        state, log = _start(run, data, config, fold_ids, checkpoints)
-        steps = make_steps(model, config.optimiser)
-        while len(log) < config.epochs and bool(state.active.any()):
-            state, record = _epoch(
-                state, data, config, fold_ids, len(log), steps, report
-            )
-            log.append(record)
-            # The log first: a checkpoint must never be ahead of it.
-            write_log(run, log)
-            checkpoints.save(len(log), {"state": state})
-        return save_run_model(run, dataset, config, data, state, features_card)
-
-
-def _folds(
-    n_images: int, config: TrainConfig
-) -> tuple[tuple[Fold, ...], tuple[int, ...]]:
-    """Return all folds and the numbers of those to train."""
-    folds = make_folds(n_images, config.folds, config.n_folds)
-    for fold in folds:
-        if config.folds != "all":
-            check_disjoint(fold, validation_is_test=config.folds == "9/1")
-    every = range(len(folds))
-    chosen = tuple(every) if config.only_folds is None else config.only_folds
-    if not chosen or not set(chosen) <= {*every} or len({*chosen}) < len(chosen):
-        raise ConfigError(f"only_folds is {chosen}; the folds are 0..{len(folds) - 1}")
-    return folds, chosen
+    return prepare(
+        dataset, cache, config.model, all_folds, fold_ids, placement, center_biases
+    )
 
 
 def _start(
     run: Path,
-    data: TrainingData,
-    config: TrainConfig,
-    fold_ids: Sequence[int],
+    session: Session,
+    begin: Callable[[np.ndarray, np.ndarray], dict[str, Any]],
     checkpoints: Checkpoints,
 ) -> tuple[FoldState, list[dict[str, Any]]]:
-    """Return the state to begin with and the log up to there."""
-    params = config.model.init(config.seed, max(fold_ids) + 1)
-    params = select_folds(params, fold_ids)
-    shape = (len(fold_ids), config.model.channels)
-    plain = jnp.zeros(shape), jnp.ones(shape)
-    if checkpoints.latest is None:
-        # A layer norm scales the features itself.
-        mean, std = plain if config.model.layer_norm else data.moments()
-        return init_state(params, mean, 1 / std, config.optimiser), []
-    like = init_state(params, *plain, config.optimiser)
-    state = checkpoints.load({"state": like})["state"]
-    return state, read_log(run, checkpoints.latest)
+    """Return the state to begin with, on the host, and the log up to there."""
+    config, placement = session.config, session.placement
+    shape = (len(session.members.ids), config.model.channels)
+    mean, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    latest = checkpoints.latest
+    # A layer norm scales the features itself.
+    if latest is None and not config.model.layer_norm:
+        mean, std = session.data.moments()
+    state = init_state(begin(mean, 1 / std), mean, 1 / std, config.optimiser)
+    if latest is None:
+        return jax.device_get(state), []
+    text = ""
 
+    def read() -> None:
+        nonlocal text
+        text = json.dumps(read_log(run, latest))
 
-def _epoch(
-    state: FoldState,
-    data: TrainingData,
-    config: TrainConfig,
-    fold_ids: Sequence[int],
-    epoch: int,
-    steps: tuple[Callable[..., Any], Callable[..., Any]],
-    report: Report,
-) -> tuple[FoldState, dict[str, Any]]:
-    """Return the state after one epoch with its validation, and the log's line."""
-    train_step, validate_step = steps
-    n_steps = data.n_steps(config.batch_size)
-    ids = jnp.asarray(fold_ids)
-    started = time.monotonic()
-    # Bits/fixation of each step, and of how many images, fold by fold.
-    gains = np.zeros((n_steps, len(fold_ids)))
-    n_images = np.zeros((n_steps, len(fold_ids)))
-    pending: tuple[int, Batch, np.ndarray, jax.Array] | None = None
-
-    def settle(step: int, batch: Batch, baseline: np.ndarray, loss: jax.Array) -> None:
-        found = (-np.asarray(loss) - baseline) / math.log(2)
-        gains[step, batch.folds] = found
-        n_images[step, batch.folds] = batch.weights.sum()
-        where = f"epoch {epoch + 1}, step {step + 1}"
-        _require_finite("loss", gains[step], fold_ids, where, config)
-        mean = float(found.mean())
-        report(Progress("epoch", step, n_steps, epoch + 1, config.epochs, mean))
-
-    key = jax.random.fold_in(jax.random.key(config.seed), epoch)
-    batches = data.training_batches(config.batch_size, config.seed, epoch)
-    for step, batch, baseline in batches:
-        rate = config.rate(epoch * n_steps + step, config.epochs * n_steps)
-        step_key = jax.random.fold_in(key, step)
-        state, loss = train_step(state, batch, ids, step_key, np.float32(rate))
-        # One step behind, so that the next is under way while this one is read.
-        if pending is not None:
-            settle(*pending)
-        pending = (step, batch, baseline, loss)
-    settle(*pending)
-    trained = time.monotonic()
-    scores = _validate(state, data, validate_step, config.batch_size)
-    # Before anything is kept: the last step's parameters have not met a loss yet.
-    where = f"epoch {epoch + 1}, after step {n_steps}"
-    total = sum(
-        np.abs(np.asarray(leaf, np.float64)).reshape(len(fold_ids), -1).sum(axis=1)
-        for leaf in jax.tree.leaves((state.params, state.average))
-    )
-    _require_finite("size of the parameters", total, fold_ids, where, config)
-    if scores is not None:
-        _require_finite("validation score", scores, fold_ids, where, config)
-    state = _keep_best(state, scores, epoch + 1, config.patience)
-    record = {
-        "epoch": epoch + 1,
-        "seconds_training": round(trained - started, 3),
-        "seconds_validation": round(time.monotonic() - trained, 3),
-        "learning_rate": rate,
-        "train_information_gain": float(
-            ((gains * n_images).sum(axis=0) / n_images.sum(axis=0)).mean()
-        ),
-        "validation_information_gain": _mean_or_none(scores),
-        "validation_by_fold": [] if scores is None else scores.tolist(),
-        "sigma_grid_px": np.asarray(
-            state.average["finalizer"]["sigma_grid_px"]
-        ).tolist(),
-        "center_bias_weight": np.asarray(
-            state.average["finalizer"]["center_bias_weight"]
-        ).tolist(),
-        "active": np.asarray(state.active).tolist(),
-    }
-    gain = record["validation_information_gain"]
-    report(Progress("epoch", n_steps, n_steps, epoch + 1, config.epochs, gain))
-    return state, record
-
-
-def _require_finite(
-    what: str,
-    values: np.ndarray,
-    fold_ids: Sequence[int],
-    where: str,
-    config: TrainConfig,
-) -> None:
-    """Raise TrainingError for the first fold whose value is not finite."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        raise TrainingError(
-            f"the {what} of fold {fold_ids[int(np.argmin(finite))]} is not finite at "
-            f"{where}; lower the learning rate (now {config.learning_rate:g}), then "
-            "start a new run"
-        )
-
-
-def _mean_or_none(scores: np.ndarray | None) -> float | None:
-    return None if scores is None else float(scores.mean())
-
-
-def _validate(
-    state: FoldState, data: TrainingData, step: Callable[..., Any], batch_size: int
-) -> np.ndarray | None:
-    """Return the validation score of each fold, None where there is no such part.
-
-    Bits/fixation over the fold's center bias: mean over an image's fixations, then
-    over images.
-    """
-    n_folds = len(data.folds)
-    total, count = np.zeros(n_folds), np.zeros(n_folds)
-    parts = (state.average, state.mean, state.scale)
-    by_fold = [jax.tree.map(operator.itemgetter(k), parts) for k in range(n_folds)]
-    for batch, images in data.validation_batches(batch_size):
-        k = int(batch.folds)
-        nats = np.asarray(step(*by_fold[k], batch))
-        gain = (nats - data.baseline[k, images]) / math.log(2)
-        total[k] += (gain * batch.weights).sum()
-        count[k] += batch.weights.sum()
-    return total / count if count.all() else None
-
-
-def _keep_best(
-    state: FoldState, scores: np.ndarray | None, epoch: int, patience: int
-) -> FoldState:
-    """Return the state with the best average kept; folds without progress stop."""
-    if scores is None:
-        better = state.active
-        scores = np.full(len(better), np.nan)
-    else:
-        better = state.active & (scores > state.best_score)
-    best_epoch = jnp.where(better, epoch, state.best_epoch)
-
-    def choose(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-    return state.replace(
-        best=jax.tree.map(choose, state.average, state.best),
-        best_score=jnp.where(better, jnp.float32(scores), state.best_score),
-        best_epoch=best_epoch,
-        active=state.active & (epoch - best_epoch < patience),
-    )
+    placement.first_does(read)
+    log = json.loads(placement.share_text(text))
+    return jax.device_get(checkpoints.load({"state": state})["state"]), log

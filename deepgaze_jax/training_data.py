@@ -6,32 +6,29 @@ drawn from the seed and the epoch alone, so a run that goes on after a stop sees
 exactly the batches that it would have seen.
 """
 
-import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deepgaze_jax.center_bias import fit_center_biases, resample_log_density
-from deepgaze_jax.datasets.features import FeatureCache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.folds import Fold
 from deepgaze_jax.metrics import log_likelihood
 from deepgaze_jax.model import FixationModel
+from deepgaze_jax.parallel import Placement, place
+from deepgaze_jax.read_ahead import Features, read_ahead
 from deepgaze_jax.train_step import Batch
 
 __all__ = ["Group", "TrainingData", "check_fixations", "prepare"]
 
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
 _SMALLEST_STD = 1e-2
-
-#: Threads that copy features from the cache; copying leaves the interpreter free.
-_READERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,34 +90,37 @@ class TrainingData:
     """A data set, ready for training.
 
     Attributes:
-        cache: features of all images.
+        cache: features of all images, or of those that this process owns.
         taps: channel order of the features.
-        folds: the F folds that are trained.
-        fold_ids: their numbers among all folds.
-        member: bool [all folds, n_images], true where a fold trains on an image.
+        folds: what each of the M members is trained on; members of one fold that
+            differ by their seed have the same.
+        fold_ids: number of each member's fold among all folds.
+        trains: bool [all folds, n_images], true where a fold trains on an image.
         groups: images with fixations, by size.
-        center_biases: float32 [F + 1, 75, 100]; fold by fold, then of all images.
-        baseline: float64 [F, n_images], mean log density (nats per pixel) of the
-            fold's center bias at each image's fixations.
+        center_biases: float32 [M + 1, 75, 100]; member by member, then of all images.
+        baseline: float64 [M, n_images], mean log density (nats per pixel) of the
+            member's center bias at each image's fixations.
+        placement: which process reads which images, and for which devices.
     """
 
-    cache: FeatureCache
+    cache: Features
     taps: tuple[str, ...]
     folds: tuple[Fold, ...]
     fold_ids: tuple[int, ...]
-    member: np.ndarray
+    trains: np.ndarray
     groups: tuple[Group, ...]
     center_biases: np.ndarray
     baseline: np.ndarray
+    placement: Placement
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every channel on each training part.
 
         Returns:
-            Two float32 arrays [F, C].
+            Two float32 arrays [M, C].
         """
         n_images = self.baseline.shape[1]
-        sums = np.zeros((2, n_images, 0))
+        sums = np.zeros((2, n_images, self._channels))
 
         @jax.jit
         def image_moments(features: jax.Array) -> jax.Array:
@@ -128,20 +128,32 @@ class TrainingData:
             return jnp.stack([flat.mean(axis=1), jnp.square(flat).mean(axis=1)])
 
         for group in self.groups:
-            parts = _cut(group.images, 8)
-            for images, features in zip(parts, self._read_ahead(parts), strict=True):
-                found = np.asarray(image_moments(features), np.float64)
-                if not sums.shape[-1]:
-                    sums = np.zeros((2, n_images, found.shape[-1]))
-                sums[:, images] = found
+            parts = _cut(self._own(group.images), 8)
+            ahead = read_ahead(self.cache, parts, self.taps, self._put_whole)
+            for images, features in zip(parts, ahead, strict=True):
+                sums[:, images] = np.asarray(image_moments(features), np.float64)
         scored = np.concatenate([group.images for group in self.groups])
         means, stds = [], []
         for fold in self.folds:
-            mean, square = sums[:, np.intersect1d(fold.train, scored)].mean(axis=1)
+            images = np.intersect1d(fold.train, scored)
+            total = self.placement.sum(sums[:, images].sum(axis=1))
+            mean, square = total / len(images)
             std = np.sqrt(np.maximum(square - mean**2, 0))
             means.append(mean)
             stds.append(np.maximum(std, _SMALLEST_STD * std.mean()))
         return np.float32(means), np.float32(stds)
+
+    @property
+    def _channels(self) -> int:
+        return self.cache.shape(self.groups[0].images[:1], self.taps)[-1]
+
+    def _own(self, images: np.ndarray) -> np.ndarray:
+        """Return those of some images whose features this process has."""
+        return images[self.placement.owner(images) == self.placement.process]
+
+    def _put_whole(self, turn: int, features: np.ndarray) -> jax.Array:
+        devices = self.placement.devices
+        return jax.device_put(features, devices[turn % len(devices)])
 
     @functools.cached_property
     def _parts(self) -> tuple["_Part", ...]:
@@ -149,7 +161,7 @@ class TrainingData:
         parts = []
         for group in self.groups:
             signatures, part_of = np.unique(
-                self.member[:, group.images], axis=1, return_inverse=True
+                self.trains[:, group.images], axis=1, return_inverse=True
             )
             positions = [
                 np.flatnonzero(part_of.reshape(-1) == part)
@@ -196,77 +208,56 @@ class TrainingData:
             for step, i in enumerate(rng.permutation(len(pieces)))
             if len(pieces[i][0].folds)
         ]
-        batches = [
-            _fill(piece, min(batch_size, part.largest)) for _, part, piece in taken
-        ]
-        read = [
-            part.group.images[images]
-            for (_, part, _), (images, _) in zip(taken, batches, strict=True)
-        ]
+        batches, read = [], []
+        for _, part, piece in taken:
+            size = min(batch_size, part.largest)
+            slots, weights = self.placement.slots(part.group.images[piece], size)
+            batches.append((piece[slots], weights))
+            own = self.placement.own_slots(len(slots))
+            read.append(part.group.images[piece[slots]][own])
+
+        def put(_: int, features: np.ndarray) -> jax.Array:
+            return self.placement.put_features(features)
+
+        ahead = read_ahead(self.cache, read, self.taps, put)
         for (step, part, _), (images, weights), features in zip(
-            taken, batches, self._read_ahead(read), strict=True
+            taken, batches, ahead, strict=True
         ):
             batch = part.group.batch(part.folds, images, weights, features)
             baseline = self.baseline[np.ix_(part.folds, part.group.images[images])]
             yield step, batch, (baseline * weights).sum(axis=1) / weights.sum()
 
-    def validation_batches(self, batch_size: int) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Yield the validation parts, fold by fold.
+    def validation_batches(
+        self, batch_size: int, part: Literal["validation", "test"] = "validation"
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Yield what this process has of the validation parts, member by member.
+
+        Args:
+            batch_size: images of a batch.
+            part: of each fold.
 
         Yields:
-            A batch of images of one fold, whose position is `batch.folds`, and the
-            image indices [B]; weight 0 is padding.
+            A batch of images for one member, whose position is `batch.folds`, and the
+            image indices [B]; weight 0 is padding. Members take turns on the devices.
         """
         pieces = []
         for k, fold in enumerate(self.folds):
             for group in self.groups:
-                own = np.flatnonzero(np.isin(group.images, fold.validation))
+                wanted = np.isin(group.images, self._own(getattr(fold, part)))
+                own = np.flatnonzero(wanted)
                 size = min(batch_size, len(own))
                 pieces += [(k, group, *_fill(p, size)) for p in _cut(own, batch_size)]
         parts = [group.images[images] for _, group, images, _ in pieces]
-        for (k, group, images, weights), features in zip(
-            pieces, self._read_ahead(parts), strict=True
-        ):
+
+        def put(turn: int, features: np.ndarray) -> jax.Array:
+            return self._put_whole(pieces[turn][0], features)
+
+        ahead = read_ahead(self.cache, parts, self.taps, put)
+        for (k, group, images, weights), features in zip(pieces, ahead, strict=True):
             yield (
                 group.batch(np.int32(k), images, weights, features),
                 group.images[images],
             )
-
-    def _read_ahead(self, parts: Sequence[np.ndarray]) -> Iterator[jax.Array]:
-        """Yield the features of some images each; the next part is read meanwhile.
-
-        Aligned host buffers are used in turn, because the CPU backend takes aligned
-        memory as it is: no copy, no page faults. The consumer must have finished with
-        a part by the time it asks for the second one after it.
-        """
-        buffers: dict[tuple[int, ...], list[np.ndarray]] = {}
-
-        def read(turn: int) -> np.ndarray:
-            shape = self.cache.shape(parts[turn], self.taps)
-            part = buffers[shape][turn % (_READERS + 2)]
-            return self.cache.read(parts[turn], self.taps, part)
-
-        for images in parts:
-            shape = self.cache.shape(images, self.taps)
-            if shape not in buffers:
-                buffers[shape] = [_aligned(shape) for _ in range(_READERS + 2)]
-        with ThreadPoolExecutor(_READERS) as pool:
-            ahead = collections.deque(
-                pool.submit(read, turn) for turn in range(min(_READERS, len(parts)))
-            )
-            for turn in range(len(parts)):
-                features = jax.device_put(ahead.popleft().result())
-                if turn + _READERS < len(parts):
-                    ahead.append(pool.submit(read, turn + _READERS))
-                yield features
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Return uninitialised float32 memory that starts at a multiple of 64 bytes."""
-    n_bytes = 4 * int(np.prod(shape))
-    raw = np.empty(n_bytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + n_bytes].view(np.float32).reshape(shape)
 
 
 def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
@@ -308,10 +299,12 @@ def check_fixations(
 
 def prepare(
     dataset: FixationDataset,
-    cache: FeatureCache,
+    cache: Features,
     model: FixationModel,
     all_folds: Sequence[Fold],
     fold_ids: Sequence[int],
+    placement: Placement | None = None,
+    center_biases: np.ndarray | None = None,
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -322,7 +315,9 @@ def prepare(
         cache: their features.
         model: the model, for its grid.
         all_folds: folds of the data set.
-        fold_ids: numbers of those to train.
+        fold_ids: number of each member's fold.
+        placement: of the run; one device by default.
+        center_biases: float32 [M + 1, 75, 100], where they come from other data.
 
     Raises:
         DataError: no image has fixations.
@@ -330,11 +325,8 @@ def prepare(
     fixations = dataset.fixations
     n_fixations = np.bincount(fixations.image, minlength=len(dataset))
     folds = tuple(all_folds[k] for k in fold_ids)
-    everything = np.arange(len(dataset))
-    fitted = fit_center_biases(
-        fixations, dataset.image_sizes, [*(fold.train for fold in folds), everything]
-    )
-    center_biases = np.stack([center_bias.log_density for center_bias in fitted])
+    if center_biases is None:
+        center_biases = _center_biases(dataset, all_folds, fold_ids)
     sizes = np.concatenate([dataset.image_sizes, cache.plan.model_sizes], axis=1)
     baseline = np.zeros((len(folds), len(dataset)))
     groups = []
@@ -367,16 +359,28 @@ def prepare(
         )
     if not groups:
         raise DataError(f"{dataset.name} has no fixations; there is nothing to train")
-    member = np.zeros((len(all_folds), len(dataset)), bool)
+    trains = np.zeros((len(all_folds), len(dataset)), bool)
     for k, fold in enumerate(all_folds):
-        member[k, fold.train] = True
+        trains[k, fold.train] = True
     return TrainingData(
         cache=cache,
         taps=model.taps,
         folds=folds,
         fold_ids=tuple(fold_ids),
-        member=member,
+        trains=trains,
         groups=tuple(groups),
         center_biases=center_biases,
         baseline=baseline,
+        placement=placement or place(len(folds), 1, jax.local_devices()[:1]),
     )
+
+
+def _center_biases(
+    dataset: FixationDataset, all_folds: Sequence[Fold], fold_ids: Sequence[int]
+) -> np.ndarray:
+    """Return the center bias of each member, fitted once a fold; the pooled last."""
+    different = list(dict.fromkeys(fold_ids))
+    parts = [*(all_folds[k].train for k in different), np.arange(len(dataset))]
+    fitted = fit_center_biases(dataset.fixations, dataset.image_sizes, parts)
+    rows = [different.index(k) for k in fold_ids]
+    return np.stack([fitted[row].log_density for row in [*rows, -1]])

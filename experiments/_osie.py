@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.evaluation import evaluate, find_cache, write_table
+from deepgaze_jax.evaluation import evaluate, find_cache, write_report
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.training import TrainConfig, export_run, train
 
@@ -35,10 +35,10 @@ def release(name: str, results: str, config: TrainConfig, description: str) -> N
 
     train(dataset, config, arguments.run, resume=True, progress=tell)
     predictor = load_pretrained(arguments.run)
-    scores, summary = evaluate(predictor, dataset, cache=find_cache(predictor, dataset))
-    # The run's file is not kept; the released one holds the same parameters.
-    summary["model"] = {"name": name}
-    write_table(RESULTS / f"{results}.csv", scores, summary)
+    cache = find_cache(predictor, dataset)
+    scores = evaluate(predictor, dataset, cache=cache, name=name)
+    write_report(RESULTS / f"{results}.csv", scores)
+    summary = scores.as_json()
     released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
     export_run(arguments.run, released, summary)
     print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))

@@ -44,9 +44,14 @@ def main() -> None:
     cache = find_cache(predictor, dataset)
     if cache is None:
         raise SystemExit("there is no feature cache; run osie_deepgaze2.py first")
-    exact, _ = evaluate(predictor, dataset, cache=cache)
-    rounded, _ = evaluate(predictor, dataset, cache=Rounded(cache))
-    change = np.array([b.ig - a.ig for a, b in zip(exact, rounded, strict=True)])
+    exact, rounded = (
+        {
+            row.image: row.scores["ig"]
+            for row in evaluate(predictor, dataset, cache=features).models[0].rows
+        }
+        for features in (cache, Rounded(cache))
+    )
+    change = np.array([rounded[image] - ig for image, ig in exact.items()])
     result = {
         "mean_change_of_information_gain": float(change.mean()),
         "largest_change_of_an_image": float(np.abs(change).max()),

@@ -97,7 +97,7 @@ def test_configurations():
     assert TrainConfig(architecture="deepgaze1").model == deepgaze1()
     # Half of VGG-19's many channels, none of the few.
     dropout = {
-        name: TrainConfig(architecture=name).optimiser.feature_dropout
+        name: TrainConfig(architecture=name).resolved().optimiser.feature_dropout
         for name in ARCHITECTURES
     }
     assert dropout == {

@@ -288,16 +288,19 @@ def test_evaluate(capsys, model):
     argv = ["evaluate", "--data", folder, "--model", model, "-o", "r/t.csv"]
     code, out, err = run(capsys, *argv)
     assert code == 0
-    scores, summary = evaluate(load_pretrained(model), read_folder(folder))
+    result = evaluate(load_pretrained(model), read_folder(folder))
+    first, summary = result.models[0].rows[0].scores, result.as_json()
     written = json.loads(Path("r/t.json").read_text())
     for averaging in ("per_image", "per_fixation"):
         for metric, value in summary.pop(averaging).items():
             assert written[averaging][metric] == value
-    assert summary.pop("model").items() <= written["model"].items()
-    assert summary.items() <= written.items()
+    of_two, of_all = summary.pop("model"), written["model"]
+    assert of_two.pop("key") != of_all["key"] and of_two.items() <= of_all.items()
+    assert summary.pop("maps").items() <= written["maps"].items()
+    assert {name: written[name] for name in summary} == summary
     lines = Path("r/t.csv").read_text().splitlines()
     assert lines[0] == "image,model,n_fixations,ll,ig,auc,sauc,nss,cc,kldiv,sim"
-    start = f"0.png,{Path(model).name},3,{scores[0].ll!r},{scores[0].ig!r},"
+    start = f"0.png,{Path(model).name},3,{first['ll']!r},{first['ig']!r},"
     assert lines[1].startswith(start)
     summary = written
     ig = summary["per_image"]["ig"]
@@ -395,6 +398,10 @@ def test_train(capsys, calls):
     assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
     plain = {"resume": False, "max_cache_bytes": None}
     chosen = {"resume": True, "max_cache_bytes": 1_500_000_000}
+    plain, chosen = (
+        kind | {"start_from": None, "stop_on": None, "tensorboard": False}
+        for kind in (plain, chosen)
+    )
     assert calls == [
         (3, TrainConfig(), Path("run"), plain),
         (3, TrainConfig(folds="9/1", learning_rate=0.5), Path("run"), chosen),
@@ -402,6 +409,14 @@ def test_train(capsys, calls):
     for text in ("features", "epoch 2/2", "validation IG 1.234 bit/fixation", "2 GB"):
         assert text in err
     assert run(capsys, "train", "--data", folder, "-o", "run", "--folds", "2")[0] == 2
+    argv = ["train", "--data", folder, "-o", "run", "--process", "1"]
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and "--process are of --distributed" in err
+    options = ["--from", "deepgaze2", "--stop-on", folder, "--folds", "all"]
+    assert run(capsys, "train", "--data", folder, "-o", "run", *options)[0] == 0
+    assert calls[-1][1] == TrainConfig(folds="all")
+    assert calls[-1][3]["start_from"] == "deepgaze2"
+    assert len(calls[-1][3]["stop_on"]) == 3
 
 
 def test_export(capsys, calls):

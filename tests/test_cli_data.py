@@ -1,5 +1,9 @@
 import json
+import pathlib
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,11 +12,16 @@ from PIL import Image
 
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.datasets.gold_standard_store import (
+    store_gold_standard,
+    stored_gold_standard,
+)
 from deepgaze_jax.datasets.home import data_home, registered_names, resolve_dataset
 from deepgaze_jax.datasets.recording import Meta, Recording
 from deepgaze_jax.datasets.writing import write_recording
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
+from deepgaze_jax.gold_standard_fit import fit_gold_standard
 
 
 @pytest.fixture
@@ -128,6 +137,87 @@ def test_a_killed_import_leaves_the_old_data_set(home):
     assert not (home / ".a.partial").exists()
 
 
+def test_a_data_set_appears_by_renaming_alone(home, monkeypatch):
+    """A copy that is interrupted would leave half a data set under its name."""
+    png = writers_gaze.picture(8, 6)
+    half = home / ".a.partial"
+    moved = []
+    rename = pathlib.Path.rename
+
+    def watched(self, target):
+        if self == half:
+            # Until now all of it is there, and nothing of it under its name.
+            assert {p.name for p in half.iterdir()} == {
+                *("fixations.csv", "images", "images.csv", "meta.json")
+            }
+            assert not (home / "a").exists()
+            moved.append((half / "fixations.csv").stat().st_ino)
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", watched)
+    write_recording(recording_of([lambda: png]), home, "a")
+    # The same file under another name, not a second one.
+    assert moved == [(home / "a" / "fixations.csv").stat().st_ino]
+
+
+STOPPED_IMPORT = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[2])
+from test_cli_data import recording_of
+import writers_gaze
+from deepgaze_jax.datasets.writing import write_recording
+
+home, point = sys.argv[1], int(sys.argv[3])
+calls = 0
+def audit(event, arguments):
+    # Whatever touches the file system below the folder; the process dies before it.
+    global calls
+    named = [str(a) for a in arguments if isinstance(a, (str, os.PathLike))]
+    if any(text.startswith(home) for text in named):
+        calls += 1
+        if calls == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+png = writers_gaze.picture(8, 6)
+sys.addaudithook(audit)
+write_recording(recording_of([lambda: png] * 2, 2), home, "a", replace=True)
+print(calls)
+"""
+
+
+def whole(home):
+    """The number of images in the data set `a`, read and compared with its pictures."""
+    dataset = read_folder(home / "a")
+    dataset.check_image_files()
+    assert len(dataset.fixations) == 1
+    assert json.loads((home / "a" / "meta.json").read_text())["name"] == "a"
+    return len(dataset)
+
+
+@pytest.mark.slow
+def test_an_import_killed_anywhere_leaves_a_whole_data_set_or_none(tmp_path):
+    png = writers_gaze.picture(8, 6)
+
+    def killed(home, point):
+        write_recording(recording_of([lambda: png]), home, "a")
+        here = pathlib.Path(__file__).parent
+        command = [sys.executable, "-c", STOPPED_IMPORT, home, here, str(point)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    complete = killed(tmp_path / "complete", 0)
+    assert complete.returncode == 0, complete.stderr
+    seen = set()
+    for point in range(1, int(complete.stdout) + 1):
+        home = tmp_path / str(point)
+        assert killed(home, point).returncode == -signal.SIGKILL
+        if (home / "a").exists():
+            seen.add(whole(home))
+        # The next one finds the old data set, tidies up and goes through.
+        write_recording(recording_of([lambda: png] * 2, 2), home, "a", replace=True)
+        assert whole(home) == 2
+        assert {p.name for p in home.iterdir()} == {"a", ".a.lock"}
+    assert seen == {1, 2}
+
+
 def test_names_that_lead_elsewhere_or_collide(home):
     png = writers_gaze.picture(8, 6)
     for names, message in (
@@ -235,6 +325,36 @@ def test_info(home, tmp_path, capfd):
     assert run("info", "toy", "--json") == 0
     found = json.loads(capfd.readouterr().out)
     assert (found["images"], found["subjects"]) == (24, 8)
+
+
+def test_gold_standard_is_fitted_on_demand_and_kept(home, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(tmp_path / "cache"))
+    assert run("import", "toy_gaze", "--name", "toy") == 0
+    assert run("info", "toy", "--json") == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out.splitlines()[-1])["gold_standard_LL"] is None
+    assert "fitting" not in err
+    assert run("info", "toy", "--gold-standard", "--json") == 0
+    out, err = capfd.readouterr()
+    assert "fitting the gold standard: about seconds" in err
+    dataset = read_folder(home / "toy")
+    gold = fit_gold_standard(
+        dataset.fixations, dataset.image_sizes, pixels_per_dva=dataset.pixels_per_dva
+    )
+    text = json.loads(out)["gold_standard_LL"]
+    assert text.startswith(f"{gold.log_likelihood:.3f} bit/fixation over uniform")
+    assert f"bandwidth {gold.bandwidth_dva:.2f} degrees" in text
+    # Kept, and shown without being asked for; not fitted a second time.
+    assert run("info", "toy", "--gold-standard") == 0
+    out, err = capfd.readouterr()
+    assert text in out and "fitting" not in err
+    # Of these fixations alone.
+    path = home / "toy" / "fixations.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert run("info", "toy", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["gold_standard_LL"] is None
+    store_gold_standard(tmp_path / "cache" / "gold_standards", dataset, gold)
+    assert stored_gold_standard(tmp_path / "cache" / "gold_standards", dataset) == gold
 
 
 def test_validate_lists_all_defects_of_a_folder(home, tmp_path, capfd):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from PIL import Image
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, DataError, InputError
-from deepgaze_jax.evaluation.aggregate import add_explained, pairs_of_models
+from deepgaze_jax.evaluation.aggregate import (
+    add_explained,
+    pairs_of_models,
+    summary_of_scores,
+)
 from deepgaze_jax.evaluation.baselines import (
     CenterBiasSource,
     CrossFit,
@@ -29,9 +34,14 @@ from deepgaze_jax.evaluation.comparison import (
     ScoreSettings,
     score_model,
 )
+from deepgaze_jax.evaluation.model_source import ModelSource
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.evaluation.scoring import METRICS
 from deepgaze_jax.metric_maps import sim_map
+from deepgaze_jax.metrics import (
+    bootstrap_interval,
+    information_gain_explained_interval,
+)
 
 BLUR = 3.0
 
@@ -185,6 +195,54 @@ def test_gold_standard_predicts_each_person_from_the_others(dataset):
         assert joint.rows[index].scores["cc"] is not None
 
 
+def test_folds_are_those_that_an_image_is_tested_by(dataset):
+    cross_fit = CrossFit(dataset)
+    for index, number in enumerate(cross_fit.fold_of):
+        assert index in cross_fit.folds[number].test
+        assert index not in cross_fit.folds[number].validation
+
+
+def test_shuffled_auc_where_each_person_has_a_density(dataset):
+    """What the other images' predictions are is the mean over their people."""
+
+    class TwoPeople(Spot):
+        def predict(self, index):
+            subject = dataset.fixations.of_images(index).subject
+            of_first = subject == subject.min()
+            own = self.log_density(index), self.log_density(index)[:, ::-1]
+            own = own[0], oracles.log_normalise(own[1] * (0.3 + 0.2 * index))
+            return Prediction((Part(own[0], of_first), Part(own[1], ~of_first)))
+
+    settings = ScoreSettings(("sauc",))
+    scores = score_model(TwoPeople(), dataset, settings)
+    looked_at = np.unique(dataset.fixations.image)
+    parts = {k: TwoPeople().predict(k).parts for k in looked_at}
+    means = {
+        k: np.mean([np.exp(part.log_density) for part in parts[k]], axis=0)
+        for k in looked_at
+    }
+    fixations = dataset.fixations
+    points = list(zip(fixations.image, fixations.x, fixations.y, strict=True))
+    for k in looked_at:
+        rest = np.mean([means[j] for j in looked_at if j != k], axis=0)
+        own, values = fixations.of_images(k), []
+        for part in parts[k]:
+            relative = part.log_density - np.log(rest)
+            x, y = own.x[part.fixations], own.y[part.fixations]
+            values += list(
+                oracles_metrics.sauc(relative, x, y, points, dataset.image_sizes, k)
+            )
+        assert scores.rows[k].scores["sauc"] == pytest.approx(np.mean(values))
+
+
+def test_blur_in_degrees_is_each_images_own(dataset):
+    scales = np.linspace(20, 50, len(dataset))
+    stated = dataclasses.replace(dataset, pixels_per_dva=scales)
+    settings = ScoreSettings(blur_px=None, blur_dva=0.5)
+    for index in range(len(dataset)):
+        assert settings.sigma_px(stated, index) == pytest.approx(0.5 * scales[index])
+
+
 def test_what_is_fitted_does_not_know_the_image(dataset):
     fixations = dataset.fixations
     own = fixations.image == 2
@@ -282,6 +340,28 @@ def test_shares_and_differences_are_over_common_images():
     assert (pair["first"], pair["second"], pair["n_images"]) == ("gold", "model", 2)
     assert pair["per_image"]["ig"] == {"difference": 2.0, "low": 1.0, "high": 3.0}
     assert pair["per_fixation"]["ig"]["difference"] == pytest.approx(9 / 5)
+
+
+def test_intervals_have_the_weights_of_their_means():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(2, 1, 20), rng.normal(1, 0.5, 20)
+    counts = np.arange(20) + 1
+    first, second = scores_of("first", a), scores_of("second", b)
+    (pair,) = pairs_of_models([first, second])
+    summary = summary_of_scores(
+        [row.image for row in first.rows], counts, {"ig": a}, "uniform"
+    )
+    add_explained(summary, second, first)
+    for averaging, weights in (("per_image", None), ("per_fixation", counts)):
+        found = summary[averaging]["ig"]
+        expected = bootstrap_interval(a, 0.95, 2000, 0, weights)
+        assert (found["low"], found["high"]) == expected
+        found = pair[averaging]["ig"]
+        expected = bootstrap_interval(a - b, 0.95, 2000, 0, weights)
+        assert (found["low"], found["high"]) == expected
+        found = summary[averaging]["ig_explained"]
+        expected = information_gain_explained_interval(b, a, 0.95, 2000, 0, weights)
+        assert (found["low"], found["high"]) == expected
 
 
 # --- the command ------------------------------------------------------------------
@@ -401,7 +481,45 @@ def test_one_model_and_parquet(folder, model, capsys):
     assert rows[3]["ll"] is None
     summary = json.loads(Path("t.json").read_text())
     assert summary["model"]["label"] == "small.safetensors"
+    other = json.loads(Path("t.parquet.json").read_text())
+    del summary["table_sha256"], other["table_sha256"]
+    assert summary == other
     assert set(summary["per_image"]) == {"ll", "auc"}
+
+
+def test_parts_of_another_interrupted_evaluation_stay(folder, model, capsys):
+    """The table is the same, the command is not: only its own parts go."""
+    argv = ["evaluate", "--data", str(folder), "-o", "t.csv", "--model", model]
+    work = Path("t.csv.parts")
+    for metrics in (("ll", "sauc"), ("ll",)):
+        asked = []
+
+        def stop(self, index, asked=asked, predict=ModelSource.predict):
+            asked.append(index)
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return predict(self, index)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ModelSource, "predict", stop)
+            assert main([*argv, "--metrics", *metrics]) == 130
+    before = {path.name for path in work.iterdir()}
+    assert len(before) == 3  # Two journals, and the predictions that sauc needs.
+    assert main([*argv, "--metrics", "ll"]) == 0
+    assert "keeps what is ready of another evaluation" in capsys.readouterr().err
+    left = {path.name for path in work.iterdir()}
+    assert len(left) == 2 and left < before
+    assert main([*argv, "--metrics", "ll", "sauc"]) == 0
+    assert not work.exists()
+
+
+def test_parquet_without_pyarrow(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    argv = ["evaluate", "--data", str(folder), "--model", "uniform", "-o"]
+    assert main([*argv, "t.parquet"]) == 2
+    err = capsys.readouterr().err
+    assert "pip install 'deepgaze-jax[parquet]'" in err and "|" not in err
+    assert not list(Path().iterdir())
 
 
 def test_wrong_use_of_the_command(folder, dataset, model, capsys):
@@ -420,6 +538,12 @@ def test_wrong_use_of_the_command(folder, dataset, model, capsys):
         (1, ["maps", "--blur-dva", "1"], "does not state pixels_per_dva"),
     ):
         assert main([*argv, *words]) == code
+        assert message in capsys.readouterr().err
+    for words, message in (
+        (["--blur-px", "1e9"], "expected a positive number of pixels, at most 100000"),
+        (["--seed", "-1"], "seed is -1; expected 0 or more"),
+    ):
+        assert main([*argv, model, *words]) in (1, 2)
         assert message in capsys.readouterr().err
     # The JSON's name is not typed: what is there already may be anything.
     Path("t.json").write_text('{"mine": 1}')

@@ -79,6 +79,11 @@ def predictor_with(tmp_path, small_folds, **card):
     return load_pretrained(small_models.write_model(path, small_folds, **card))
 
 
+def rows_and_summary(*args, **options):
+    result = evaluate(*args, **options)
+    return result.models[0].rows, result.as_json()
+
+
 def by_hand(predictor, dataset, index, fold, bias=None):
     """(ll, ig) of one image, fixation by fixation."""
     image = dataset.image(index)
@@ -109,11 +114,11 @@ def check(scores, predictor, dataset, folds, bias=None):
     for score, (index, fold) in zip(scores, folds.items(), strict=True):
         assert score.n_fixations == (dataset.fixations.image == index).sum()
         if fold is None:
-            assert (score.n_fixations, score.ll, score.ig) == (0, None, None)
+            assert (score.n_fixations, *score.scores.values()) == (0, None, None)
             continue
         ll, ig = by_hand(predictor, dataset, index, fold, bias)
-        assert score.ll == pytest.approx(ll, abs=1e-5)
-        assert score.ig == pytest.approx(ig, abs=1e-5)
+        assert score.scores["ll"] == pytest.approx(ll, abs=1e-5)
+        assert score.scores["ig"] == pytest.approx(ig, abs=1e-5)
 
 
 def test_each_image_by_the_fold_that_has_not_seen_it(
@@ -121,11 +126,11 @@ def test_each_image_by_the_fold_that_has_not_seen_it(
 ):
     predictor = predictor_with(tmp_path, small_folds, **listed)
     calls = []
-    scores, summary = evaluate(
-        predictor, dataset, progress=lambda done, total: calls.append((done, total))
+    scores, summary = rows_and_summary(
+        predictor, dataset, progress=lambda *call: calls.append(call)
     )
     check(scores, predictor, dataset, {0: 1, 1: 0, 3: "mixture", 4: None})
-    assert calls[-1] == (5, 5) and calls == sorted(calls)
+    assert calls[-1] == (4, 4, "scoring m.safetensors") and calls == sorted(calls)
     assert summary["scored_by_fold"] == {"0": 1, "1": 1}
     assert summary["scored_by_mixture"] == 1
     assert summary["images_refused"] == ["c.png"] and summary["n_images_refused"] == 1
@@ -156,7 +161,7 @@ def test_forced_fold(
     dataset, listed, small_folds, tmp_path, fold, expected, refused, name
 ):
     predictor = predictor_with(tmp_path, small_folds, **listed)
-    scores, summary = evaluate(predictor, dataset, fold=fold)
+    scores, summary = rows_and_summary(predictor, dataset, fold=fold)
     check(scores, predictor, dataset, expected)
     assert summary["images_refused"] == refused
     assert summary["ig_over"] == name
@@ -170,7 +175,7 @@ def test_names_do_not_matter(dataset, small_folds, tmp_path):
     for image, name in zip(lists["images"], NAMES, strict=True):
         image["name"] = name
     predictor = predictor_with(tmp_path, small_folds, **lists)
-    scores, summary = evaluate(predictor, dataset)
+    scores, summary = rows_and_summary(predictor, dataset)
     check(scores, predictor, dataset, {**dict.fromkeys(range(4), "mixture"), 4: None})
     assert summary["ig_over"] == "pooled center bias"
 
@@ -180,7 +185,7 @@ def test_paper_protocol_counts_as_unseen(dataset, hashes, small_folds, tmp_path)
         hashes[:1], {"validation": [0], "test": [0]}, {"train": [0]}
     )
     predictor = predictor_with(tmp_path, small_folds, **lists)
-    _, summary = evaluate(predictor, dataset)
+    _, summary = rows_and_summary(predictor, dataset)
     assert summary["scored_by_fold"] == {"0": 1}
 
 
@@ -194,12 +199,12 @@ def test_all_images_seen(dataset, hashes, small_folds, tmp_path):
 
 def test_chosen_center_bias_is_model_and_baseline(dataset, small_folds, tmp_path):
     predictor = predictor_with(tmp_path, small_folds)
-    scores, summary = evaluate(predictor, dataset, center_bias="uniform")
+    scores, summary = rows_and_summary(predictor, dataset, center_bias="uniform")
     folds = {**dict.fromkeys(range(4), "mixture"), 4: None}
     check(scores, predictor, dataset, folds, "uniform")
     assert summary["ig_over"] == "uniform"
     for score in scores[:4]:
-        assert score.ig == pytest.approx(score.ll, abs=1e-6)
+        assert score.scores["ig"] == pytest.approx(score.scores["ll"], abs=1e-6)
     with pytest.raises(ConfigError, match="0 to 1"):
         evaluate(predictor, dataset, fold=7)
 
@@ -208,15 +213,16 @@ def test_scale_that_is_not_stated(dataset, small_folds, tmp_path):
     without = dataclasses.replace(dataset, pixels_per_dva=None)
     own = predictor_with(tmp_path, small_folds)
     at_24 = dataclasses.replace(dataset, pixels_per_dva=np.full(5, 24.0))
-    scores, summary = evaluate(own, without)
-    assert scores == evaluate(own, at_24)[0] != evaluate(own, dataset)[0]
+    scores, summary = rows_and_summary(own, without)
+    assert scores == rows_and_summary(own, at_24)[0]
+    assert scores != rows_and_summary(own, dataset)[0]
     assert summary["pixels_per_dva"] == {
         "from": "the model's card",
         "min": 24,
         "max": 24,
     }
     unknown = predictor_with(tmp_path, small_folds, pixels_per_dva=None)
-    assert evaluate(unknown, dataset)[0] == scores
+    assert rows_and_summary(unknown, dataset)[0] == scores
 
 
 def test_cached_features_give_the_same_scores(
@@ -224,7 +230,7 @@ def test_cached_features_give_the_same_scores(
 ):
     predictor = predictor_with(tmp_path, small_folds, **listed)
     assert find_cache(predictor, dataset) is None
-    expected = evaluate(predictor, dataset)
+    expected = rows_and_summary(predictor, dataset)
     folder = small_cache / "features"
     scales = np.array([predictor.image_scale(v) for v in dataset.pixels_per_dva])
     weights = features_card("vgg19")["source_sha256"]
@@ -234,13 +240,11 @@ def test_cached_features_give_the_same_scores(
     cache = find_cache(predictor, dataset)
     assert cache is not None
     monkeypatch.setattr(type(predictor), "features", None)
-    scores, summary = evaluate(predictor, dataset, cache=cache)
+    scores, summary = rows_and_summary(predictor, dataset, cache=cache)
     assert summary["scored_by_fold"] == expected[1]["scored_by_fold"]
     for ours, slow in zip(scores, expected[0], strict=True):
         assert ours.image == slow.image
-        if slow.ll is not None:
-            assert ours.ll == pytest.approx(slow.ll, abs=1e-5)
-            assert ours.ig == pytest.approx(slow.ig, abs=1e-5)
+        assert ours.scores == pytest.approx(slow.scores, abs=1e-5)
     # An unfinished one is not used.
     (plan.folder / "features.bin").write_bytes(b"")
     assert find_cache(predictor, dataset) is None

@@ -1,3 +1,5 @@
+"""Means of scores by hand, and the files that they are written to."""
+
 import csv
 import json
 import math
@@ -5,35 +7,48 @@ import math
 import numpy as np
 import pytest
 
-from deepgaze_jax.errors import InputError
-from deepgaze_jax.evaluation import ImageScore, score_image, summarise, write_table
+from deepgaze_jax.errors import ConfigError, InputError
+from deepgaze_jax.evaluation import ImageRow, ModelScores, Report, write_report
+from deepgaze_jax.evaluation.aggregate import summary_of_scores
+from deepgaze_jax.evaluation.results import read_finished
 from deepgaze_jax.metrics import bootstrap_interval
+
+
+def row(image, n_fixations, ll, ig):
+    return ImageRow(image, n_fixations, {"ll": ll, "ig": ig})
 
 
 @pytest.fixture
 def scores():
     rng = np.random.default_rng(0)
     rows = [
-        ImageScore(
-            f"{i}.jpg", int(rng.integers(1, 90)), *map(float, rng.normal(1, 1, 2))
-        )
+        row(f"{i}.jpg", int(rng.integers(1, 90)), *map(float, rng.normal(1, 1, 2)))
         for i in range(30)
     ]
-    return [*rows[:10], ImageScore("empty, one.jpg", 0, None, None), *rows[10:]]
+    return [*rows[:10], row("empty, one.jpg", 0, None, None), *rows[10:]]
 
 
-def test_score_of_an_image():
-    log_density = np.log([[0.5, 0.25], [0.125, 0.125]])
-    uniform = np.full((2, 2), -np.log(4))
-    score = score_image("a.jpg", log_density, uniform, [0, 0.5, 1], [0, 0, 1])
-    assert (score.image, score.n_fixations) == ("a.jpg", 3)
-    assert score.ll == pytest.approx((1 + 1 - 1) / 3)
-    assert score.ig == pytest.approx(score.ll)
-    over_itself = score_image("a.jpg", log_density, log_density, [0, 1], [0, 1])
-    assert over_itself.ig == 0
-    assert score_image("b.jpg", uniform, uniform, [], []) == ImageScore(
-        "b.jpg", 0, None, None
+def summarise(rows, baseline, seed=0):
+    return summary_of_scores(
+        [row.image for row in rows],
+        [row.n_fixations for row in rows],
+        {name: [row.scores[name] for row in rows] for name in ("ll", "ig")},
+        baseline,
+        seed,
     )
+
+
+def a_report(rows, **extra):
+    scores = ModelScores("größer", tuple(rows), (), {"0": 30}, {"kind": "k"}, "key")
+    origin = {
+        "model": {"kind": "k", "label": "größer", "key": "key"},
+        "scored_by_fold": {"0": 30},
+        "scored_by_mixture": 0,
+        "scored_without_fold": 0,
+        "images_refused": [],
+        "ig_over": "center bias",
+    }
+    return Report((scores,), {"größer": origin | extra}, {"data": "d"}, [])
 
 
 def test_means_by_hand(scores):
@@ -46,7 +61,7 @@ def test_means_by_hand(scores):
     assert summary["ig_over"] == "center bias (fold)"
     assert summary["interval"]["seed"] == 3
     for measure in ("ll", "ig"):
-        values = [getattr(score, measure) for score in scored]
+        values = [score.scores[measure] for score in scored]
         counts = [score.n_fixations for score in scored]
         per_image = summary["per_image"][measure]
         assert per_image["mean"] == pytest.approx(math.fsum(values) / 30)
@@ -67,32 +82,47 @@ def test_summary_refuses(scores):
     with pytest.raises(InputError, match=r"'3.jpg' is scored twice"):
         summarise([*scores, scores[3]], "uniform")
     with pytest.raises(InputError, match=r"'z.jpg' has ll = -inf; the density is 0"):
-        summarise([*scores, ImageScore("z.jpg", 2, -math.inf, 1.0)], "uniform")
+        summarise([*scores, row("z.jpg", 2, -math.inf, 1.0)], "uniform")
     with pytest.raises(InputError, match=r"has ig = nan"):
-        summarise([*scores, ImageScore("z.jpg", 2, 1.0, math.nan)], "uniform")
+        summarise([*scores, row("z.jpg", 2, 1.0, math.nan)], "uniform")
 
 
 def test_files_read_back_exactly(scores, tmp_path):
     table = tmp_path / "new folder" / "osie.csv"
-    summary = summarise(scores, "center bias")
-    beside = write_table(table, scores, summary | {"model": "größer"})
+    result = a_report(scores)
+    beside = write_report(table, result)
     assert beside == table.with_suffix(".json")
-    assert json.loads(beside.read_text("utf-8")) == summary | {"model": "größer"}
+    written = json.loads(beside.read_text("utf-8"))
+    assert len(written.pop("table_sha256")) == 64
+    assert written == result.as_json()
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "n_fixations", "ll", "ig"]
+    assert list(rows[0]) == ["image", "model", "n_fixations", "ll", "ig"]
+    assert {one["model"] for one in rows} == {"größer"}
     back = [
-        ImageScore(
-            row["image"],
-            int(row["n_fixations"]),
-            float(row["ll"]) if row["ll"] else None,
-            float(row["ig"]) if row["ig"] else None,
+        row(
+            one["image"],
+            int(one["n_fixations"]),
+            *(float(one[k]) if one[k] else None for k in ("ll", "ig")),
         )
-        for row in rows
+        for one in rows
     ]
     assert back == scores
     assert "nan" not in table.read_text().lower()
     assert sorted(p.name for p in table.parent.iterdir()) == ["osie.csv", "osie.json"]
+    known = read_finished(table)["key"]
+    assert vars(known) == vars(result.models[0])
+
+
+def test_tables_of_one_stem_keep_a_json_each(scores, tmp_path):
+    pytest.importorskip("pyarrow")
+    names = {"t.csv": "t.json", "t.parquet": "t.parquet.json", "t.CSV": "t.CSV.json"}
+    for n, (name, beside) in enumerate(names.items()):
+        result = a_report(scores, n=n)
+        assert write_report(tmp_path / name, result) == tmp_path / beside
+    for n, (name, beside) in enumerate(names.items()):
+        assert json.loads((tmp_path / beside).read_text())["n"] == n
+        assert read_finished(tmp_path / name)["key"].rows == tuple(scores)
 
 
 def test_a_failed_write_leaves_the_old_file(scores, tmp_path, monkeypatch):
@@ -100,15 +130,15 @@ def test_a_failed_write_leaves_the_old_file(scores, tmp_path, monkeypatch):
     table.write_text("old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        write_table(table, scores, {})
+        write_report(table, a_report(scores))
     assert table.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_table_refuses(scores, tmp_path):
-    with pytest.raises(InputError, match=r"end in .csv"):
-        write_table(tmp_path / "t.parquet", scores, {})
-    for summary in ({"mean": math.nan}, {"mean": np.float32(1)}):
+    with pytest.raises(ConfigError, match=r"end in .csv or .parquet"):
+        write_report(tmp_path / "t.txt", a_report(scores))
+    for mean in (math.nan, np.float32(1)):
         with pytest.raises(InputError, match="JSON"):
-            write_table(tmp_path / "t.csv", scores, summary)
+            write_report(tmp_path / "t.csv", a_report(scores, mean=mean))
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,16 @@ import tiny
 from PIL import Image
 
 from deepgaze_jax.architectures import deepgaze2
-from deepgaze_jax.datasets.features import build_cache, plan_cache, stored_maps
+from deepgaze_jax.datasets.cache_folder import remove_cache, stored_caches
+from deepgaze_jax.datasets.features import (
+    build_cache,
+    open_cache,
+    plan_cache,
+    stored_maps,
+)
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import DataError
+from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.images import load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel
 
@@ -222,14 +230,18 @@ def test_killed_build_goes_on_where_it_was(
     assert cache.rgb_sha256 == finished.rgb_sha256
 
 
-def test_damage_in_an_unfinished_cache_is_noticed(many, finished, params, tmp_path):
-    damaged = plan(many, tmp_path)
-    interrupt(many, damaged, params, after=23)
-    with open(damaged.folder / "features.bin", "r+b") as file:
-        file.seek(7 * damaged.n_bytes // 24 + 100)
+def flip_a_bit(plan, image):
+    with open(plan.folder / "features.bin", "r+b") as file:
+        file.seek(image * plan.n_bytes // 24 + 100)
         byte = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte[0] ^ 1]))
+
+
+def test_damage_in_an_unfinished_cache_is_noticed(many, finished, params, tmp_path):
+    damaged = plan(many, tmp_path)
+    interrupt(many, damaged, params, after=23)
+    flip_a_bit(damaged, 7)
     _, computed = build(many, damaged, params)
     assert computed == 4 + 1
     assert contents(damaged) == contents(finished.plan)
@@ -313,3 +325,118 @@ def test_picture_of_another_size_than_stated_is_refused(params, tmp_path):
     dataset = read_folder(folder)
     with pytest.raises(DataError, match=r"01\.png.*states 25 x 16"):
         build(dataset, plan(dataset, tmp_path), params)
+
+
+@pytest.fixture
+def copied(many, finished, tmp_path):
+    """A finished cache that may be harmed."""
+    planned = plan(many, tmp_path)
+    shutil.copytree(finished.plan.folder, planned.folder)
+    return planned
+
+
+def test_damage_in_a_finished_cache_is_repaired(many, finished, copied, params):
+    flip_a_bit(copied, 7)
+    flip_a_bit(copied, 23)
+    assert open_cache(copied) is None
+    told = []
+    # No bound applies: nothing grows.
+    cache, computed = build(many, copied, params, tell=told.append, max_bytes=1)
+    assert computed == 2
+    (text,) = told
+    assert "the features of 2 of 24 images are damaged; computing them anew" in text
+    assert contents(copied) == contents(finished.plan)
+    assert cache.rgb_sha256 == finished.rgb_sha256
+    assert open_cache(copied).rgb_sha256 == finished.rgb_sha256
+    _, computed = build(many, copied, params, tell=told.append)
+    assert (computed, len(told)) == (0, 1)
+
+
+def test_a_killed_repair_goes_on(many, finished, copied, params):
+    flip_a_bit(copied, 7)
+    flip_a_bit(copied, 9)
+    interrupt(many, copied, params, after=23)
+    _, computed = build(many, copied, params)
+    # What was recomputed equals what the state says of it.
+    assert computed == 1
+    assert contents(copied) == contents(finished.plan)
+
+
+def test_a_cache_says_what_it_is(many, finished, copied, params):
+    path = copied.folder / "about.json"
+    about = json.loads(path.read_text())
+    assert about["data"] == "many" and about["network"] == "vgg19"
+    assert about["maps"] == ["conv3_1", "conv3_2"] and about["dtype"] == "float32"
+    assert about["image_bytes"] == [2 * 3 * 512 * 4] * 24
+    assert about["image_scales"] == [1, 1]
+    (stored,) = stored_caches(copied.folder.parent)
+    assert (stored.name, stored.finished_share) == (copied.folder.name, 1.0)
+    assert stored.damaged() == []
+    flip_a_bit(copied, 3)
+    assert stored.damaged() == [3]
+    # One that an earlier version made is used as it is, and says so from then on.
+    path.unlink()
+    shutil.copy(finished.plan.folder / "features.bin", copied.folder)
+    (stored,) = stored_caches(copied.folder.parent)
+    assert (stored.finished_share, stored.damaged()) == (None, None)
+    _, computed = build(many, copied, params)
+    assert computed == 0
+    assert json.loads(path.read_text()) == about
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"image_bytes": 3}', '{"image_bytes": []}']
+)
+def test_a_broken_description_is_none(copied, text):
+    (copied.folder / "about.json").write_text(text)
+    (stored,) = stored_caches(copied.folder.parent)
+    assert stored.finished_share is None
+    assert open_cache(copied) is not None
+    assert stored_caches(copied.folder.parent)[0].finished_share == 1
+
+
+def test_use_is_noted(copied):
+    path = copied.folder / "about.json"
+    os.utime(path, (1e9, 1e9))
+    assert stored_caches(copied.folder.parent)[0].last_used == 1e9
+    open_cache(copied)
+    assert stored_caches(copied.folder.parent)[0].last_used > 1.5e9
+
+
+def test_unfinished_caches_show_their_share(many, params, tmp_path):
+    planned = plan(many, tmp_path)
+    interrupt(many, planned, params, after=21)
+    (stored,) = stored_caches(tmp_path)
+    assert stored.finished_share == 20 / 24
+    assert 0 < stored.disk_bytes
+
+
+def test_remove_only_what_is_a_cache(many, copied, tmp_path):
+    (stored,) = stored_caches(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (copied.folder / "link").symlink_to(elsewhere)
+    link = tmp_path / "0123456789abcdef"
+    link.symlink_to(elsewhere)
+    assert stored_caches(tmp_path) == [stored]
+    for path in (link, elsewhere, tmp_path / "0" / ".."):
+        with pytest.raises(DataError, match="is not the folder of a feature cache"):
+            remove_cache(dataclasses.replace(stored, path=path))
+    with (
+        file_lock(copied.folder / "build.lock"),
+        pytest.raises(DataError, match="is being written"),
+    ):
+        remove_cache(stored)
+    assert open_cache(copied) is not None
+    remove_cache(stored)
+    assert (elsewhere / "kept").exists() and link.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["0123456789abcdef", "elsewhere"]
+
+
+def test_a_reader_keeps_what_it_opened(many, finished, copied):
+    cache = open_cache(copied)
+    remove_cache(stored_caches(copied.folder.parent)[0])
+    np.testing.assert_array_equal(
+        cache.read([5], tiny.TAPS), finished.read([5], tiny.TAPS)
+    )

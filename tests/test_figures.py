@@ -125,6 +125,20 @@ def test_ablation(tmp_path):
             read_ablation(path)
 
 
+@pytest.mark.parametrize("label", ["a", "DeepGaze I, half of the features dropped"])
+def test_long_labels_leave_room_for_what_is_below_the_bars(label):
+    with style():
+        figure = draw_bars([Bar(label, 1.887), Bar("b", 0.5)], is_share=False)
+        figure.canvas.draw()
+    axes, edge = figure.axes[0], figure.bbox
+    inside = [axes.xaxis.label, *axes.get_yticklabels(), *axes.texts]
+    for text in inside:
+        box = text.get_window_extent()
+        assert edge.x0 <= box.x0 and box.x1 <= edge.x1, text
+    assert COLUMN_WIDTH <= figure.get_figwidth() <= TEXT_WIDTH
+    assert (figure.get_figwidth() == COLUMN_WIDTH) == (label == "a")
+
+
 def test_looks_differ_in_black_and_white():
     found = list(looks("abcde").values())
     assert len({look.hatch for look in found}) == 5
@@ -211,7 +225,7 @@ def test_gains_and_losses():
     figure = draw_gains([example()])
     one = example()
     expected = one.densities[GOLD] * np.log2(one.densities[GOLD] / one.baseline)
-    assert figure.axes[1].get_xlabel() == f"{expected.sum():.2f} bit"
+    assert figure.axes[1].get_xlabel() == f"sum {expected.sum():.2f} bit"
     with pytest.raises(DataError, match="need the gold standard"):
         draw_gains([example(models=("strong",))])
 

@@ -20,6 +20,7 @@ from deepgaze_jax.evaluation.map_folders import (
     kind_of_folder,
     read_map,
 )
+from deepgaze_jax.ops import resize_image
 
 MAP = np.arange(12.0).reshape(3, 4)
 
@@ -109,8 +110,14 @@ def test_log_densities(dataset, tmp_path):
         source.predict(3)
     assert source.identity() != before
     np.save(tmp_path / "03.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(InputError, match=r"03\.npy"):
-        source.predict(3)
+    for damaged in (None, b"hello", b""):
+        if damaged is not None:
+            (tmp_path / "03.npy").write_bytes(damaged)
+        with pytest.raises(
+            InputError, match=r"03\.npy: is no array of numbers"
+        ) as info:
+            source.predict(3)
+        assert "pickle" not in str(info.value)
 
 
 def test_saliency_maps_are_fitted_without_the_image(dataset, tmp_path):
@@ -127,6 +134,12 @@ def test_saliency_maps_are_fitted_without_the_image(dataset, tmp_path):
     assert np.exp(before.parts[0].log_density).sum() == pytest.approx(1)
     assert len(source.card()["parameters"]) == len(cross_fit.folds)
     fold = cross_fit.fold_of[5]
+    own = source.fits[fold].log_density(
+        resize_image(read_map(tmp_path / "05.png")[..., None], 20, 30)[..., 0],
+        cross_fit.center_bias(5),
+    )
+    np.testing.assert_allclose(before.parts[0].log_density, own, atol=1e-6)
+    assert source.fits[fold] != source.fits[0]
     noise = rng.integers(0, 256, (10, 15)).astype(np.uint8)
     # Whatever a test image's map is, its fold's parameters stay as they are.
     Image.fromarray(noise).save(tmp_path / "05.png")
@@ -136,6 +149,15 @@ def test_saliency_maps_are_fitted_without_the_image(dataset, tmp_path):
         k for k in range(len(cross_fit.folds)) if other.fits[k] != source.fits[k]
     ]
     assert changed and all(5 in cross_fit.folds[k].train for k in changed)
+
+
+def test_maps_that_are_not_finite_are_named(dataset, tmp_path):
+    for k in range(8):
+        values = np.where(np.arange(600).reshape(20, 30) == 7 * (k == 2), np.nan, 1.0)
+        scipy.io.savemat(tmp_path / f"{k:02}.mat", {"s": values})
+    source = SaliencyMapFolder(tmp_path, CrossFit(dataset), "theirs")
+    with pytest.raises(InputError, match=r"00\.mat: 1 of 600 values are not finite"):
+        source.predict(0)
 
 
 def test_a_fit_knows_nothing_of_where_people_looked_on_test_images(dataset, tmp_path):

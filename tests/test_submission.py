@@ -175,6 +175,7 @@ UNIFORM = np.full((2, 3), -np.log(6))
     [
         (UNIFORM.T, "shape"),
         (UNIFORM + 1.1e-3, "log-sum-exp"),
+        (UNIFORM - 1.1e-3, "log-sum-exp"),
         (np.full((2, 3), 1 / 6), "log-sum-exp"),
         (UNIFORM.astype(np.float16), "float16"),
         (np.zeros((2, 3), int), "int64"),

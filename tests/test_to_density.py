@@ -34,7 +34,9 @@ def made_up(truth, n_images=12, n=150, seed=0):
         maps.append(saliency_map)
         values = truth(saliency_map) + center_bias()
         values -= np.log(np.exp(values).sum())
-        samples.append(sample_map(saliency_map, *drawn(values, n, rng)))
+        # Images count alike, however many fixations are on them.
+        n_drawn = n >> (len(maps) % 2)
+        samples.append(sample_map(saliency_map, *drawn(values, n_drawn, rng)))
     return maps, samples
 
 
@@ -90,6 +92,20 @@ def test_a_noisy_map_is_blurred():
     assert fit_to_density(samples, [UNIFORM] * 12).blur_fraction > 0.01
 
 
+def test_two_wider_blurs_that_are_worse_end_the_search(monkeypatch):
+    values = [0.1, 0.3, 0.2, 0.4, 0.3, 0.2, 9.0]
+    tried = []
+
+    def fit(samples, biases, blur):
+        tried.append(blur)
+        return ToDensity(to_density.BLURS[blur], (0.0,), (0.0,), 1.0, values[blur], 1)
+
+    monkeypatch.setattr(to_density, "_fit", fit)
+    sample = sample_map(np.ones(SHAPE), [1.0], [1.0])
+    assert fit_to_density([sample], [UNIFORM]).blur_fraction == to_density.BLURS[3]
+    assert tried == [0, 1, 2, 3, 4, 5]
+
+
 def test_the_fit_is_the_best_of_its_kind():
     _, samples = made_up(lambda s: 20 * np.maximum(s, 0), n_images=3, n=40)
     biases = [(k + 1) * center_bias() for k in range(3)]
@@ -108,6 +124,7 @@ def test_the_fit_is_the_best_of_its_kind():
             everywhere = np.interp(sample.at_pixels[blur], best.knots, f)
             everywhere += weight * bias.ravel()[sample.pixels]
             pixels = np.exp(sample.log_pixels)
+            assert len(np.unique(sample.pixels)) == len(pixels)
             assert pixels.sum() == pytest.approx(UNIFORM.size)
             mean = (np.exp(everywhere) * pixels).sum() / UNIFORM.size
             evenly = (everywhere * pixels).sum() / UNIFORM.size

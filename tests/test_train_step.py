@@ -156,7 +156,7 @@ def test_loss_is_the_oracles(tiny_weights, tmp_path):
     for batch, index in data.validation_batches(4):
         k = int(batch.folds)
         own = select((state.params, state.mean, state.scale), k)
-        found = validate(*own, batch)
+        found, _ = validate(*own, batch)
         for position in np.flatnonzero(batch.weights):
             image = index[position]
             np.testing.assert_allclose(

@@ -15,7 +15,7 @@ import oracles
 import pytest
 import tiny
 
-from deepgaze_jax import runs, training, training_data
+from deepgaze_jax import parallel, runs, training, training_data
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, DataError, TrainingError, WeightsError
@@ -50,6 +50,9 @@ def world(tiny_weights):
         patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
         patch.setattr(training, "make_steps", functools.cache(training.make_steps))
         patch.setattr(training_data, "fit_center_biases", fit_once)
+        # More devices: test_parallel.py.
+        one = jax.local_devices()[:1]
+        patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
         yield
 
 
@@ -149,6 +152,7 @@ def test_log_is_complete_and_consistent(reference):
         scalars = {k: v for k, v in line.items() if not isinstance(v, list)}
         assert {k: float(v) for k, v in row.items()} == scalars
         lists = {k: v for k, v in line.items() if isinstance(v, list)}
+        assert lists.pop("alarms") == []
         assert all(len(values) == N_FOLDS for values in lists.values())
         by_fold = line["validation_by_fold"]
         assert line["validation_information_gain"] == pytest.approx(np.mean(by_fold))
@@ -236,8 +240,8 @@ def test_every_step_has_random_numbers_of_its_own(dataset, tmp_path, monkeypatch
     """And a fold's number, so that folds differ and stay the same in other company."""
     seen, make_steps = [], training.make_steps
 
-    def recording(model, optimiser):
-        step, validate = make_steps(model, optimiser)
+    def recording(model, optimiser, placement):
+        step, validate = make_steps(model, optimiser, placement)
 
         def recorded(state, batch, fold_ids, key, rate):
             seen.append((tuple(jax.random.key_data(key).tolist()), fold_ids.tolist()))
@@ -654,8 +658,6 @@ def test_run_goes_on_from_any_point(reference, dataset, tmp_path, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-import jax
-jax.config.update("jax_num_cpu_devices", 2)
 import tiny
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.folder import read_folder
@@ -686,11 +688,11 @@ train(read_folder(data), tiny.config(), run, resume=True, progress=progress)
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_killed_run_ends_as_if_it_had_not_been(
     reference, dataset, tiny_weights, tmp_path
 ):
     run = tmp_path / "run"
+    # One device, as the reference: only then bit by bit.
     env = {
         **os.environ,
         "PYTHONPATH": str(Path(__file__).parent),

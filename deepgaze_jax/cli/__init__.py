@@ -51,8 +51,11 @@ _VERBS = {
     "weights verify": _Verb("weights", "verify", "compare two weight files"),
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
     "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
-    "data info": _Verb("data", "info", "what a data set holds"),
+    "data build": _Verb("data_build", "build", "a TFDS data set (array_record)"),
+    "data info": _Verb("data_info", "info", "what a data set holds"),
     "data validate": _Verb("data", "validate", "check a data set"),
+    "data cache ls": _Verb("data_cache", "list_caches", "feature caches on the disk"),
+    "data cache rm": _Verb("data_cache", "remove_caches", "delete feature caches"),
     "doctor": _Verb("doctor", "doctor", "versions, devices, caches, what is there"),
 }
 
@@ -107,9 +110,13 @@ def _run(argv: list[str]) -> int:
 def _help(argv: list[str]) -> int:
     """List the verbs; an error unless that was asked for."""
     words = [word for word in argv if word not in ("-h", "--help")]
-    group = [name for name in _VERBS if words and name.split()[0] == words[0]]
-    if words and (not group or len(words) > 1):
-        name = " ".join(words[:2] if group else words[:1])
+    group = [name for name in _VERBS if words and name.split()[: len(words)] == words]
+    if words and not group:
+        verbs = [name.split() for name in _VERBS]
+        known = max(
+            n for n in range(len(words)) if any(v[:n] == words[:n] for v in verbs)
+        )
+        name = " ".join(words[: known + 1])
         close = difflib.get_close_matches(name, _VERBS, n=1)
         hint = f"did you mean {close[0]}?" if close else "see deepgaze --help"
         raise UsageError(f"there is no verb {name!r}; {hint}")

@@ -1,4 +1,4 @@
-"""`deepgaze data`: bring eye-tracking data in, check it, look at it."""
+"""`deepgaze data`: bring eye-tracking data in, and check it."""
 
 import json as json_format
 from collections.abc import Sequence
@@ -9,29 +9,22 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from deepgaze_jax.center_bias import fit_center_bias
+from deepgaze_jax.cli.data_info import write_sheet
 from deepgaze_jax.cli.messages import Bar, UsageError, complain
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets import readers
-from deepgaze_jax.datasets.cleaning import CleaningOptions, clean
-from deepgaze_jax.datasets.contact_sheet import contact_sheet, write_contact_sheet
+from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
 from deepgaze_jax.datasets.fixation_detection import DetectionConfig
-from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.datasets.home import (
-    check_dataset_name,
-    data_home,
-    registered_names,
-    resolve_dataset,
-)
+from deepgaze_jax.datasets.home import check_dataset_name, data_home
+from deepgaze_jax.datasets.opening import accepted_before, read_recording
 from deepgaze_jax.datasets.readers.table import TableOptions
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation import validate as validate_recording
 from deepgaze_jax.datasets.validation_report import CHECKS, ValidationReport
 from deepgaze_jax.datasets.writing import write_recording
-from deepgaze_jax.errors import DataError, InputError
-from deepgaze_jax.images import load_image
+from deepgaze_jax.errors import DataError
 
-__all__ = ["import_dataset", "info", "validate"]
+__all__ = ["import_dataset", "validate"]
 
 _FORMATS = ", ".join(readers.FORMATS)
 _Pairs = Annotated[tuple[str, ...], unset("KEY=VALUE...")]
@@ -181,9 +174,9 @@ def import_dataset(
         )
         return 1
     if any(c.name == "images_unreadable" and c.count for c in report.checks):
-        recording = _without_unreadable(recording)
+        recording = without_unreadable(recording)
     path = write_recording(recording, data_home(), name, report, replace)
-    _write_sheet(path / "contact_sheet.png", name)
+    write_sheet(path / "contact_sheet.png", str(path))
     if not json:
         print(path)
     return 0
@@ -198,59 +191,19 @@ def validate(
     """Check a data set; exit code 1 if there are problems.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         accept: Checks whose problems are known and accepted, besides
             those accepted when it was imported.
         json: Print the report as JSON.
     """
     _check_accepted(accept)
-    folder = resolve_dataset(data)
-    recording = readers.read("fixations_folder", folder)
+    recording = read_recording(data)
     with Bar("image", "checking") as bar:
-        known = {*accept, *_accepted_before(folder)}
+        known = {*accept, *accepted_before(data)}
         report = validate_recording(recording, tuple(known), bar)
     _print_report(report, recording, json)
     return 1 if report.problems else 0
-
-
-def info(
-    data: Annotated[
-        str | None,
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="DATA", help_behavior_hint=""),
-    ] = None,
-    /,
-    output: Annotated[
-        Path | None,
-        tyro.conf.arg(aliases=["-o"], metavar="SHEET.png", help_behavior_hint=""),
-    ] = None,
-    json: bool = False,
-) -> int:
-    """Say what a data set holds; without a name, list the data sets.
-
-    Args:
-        data: Name, or folder with images/ and fixations.csv.
-        output: Picture to be written: some images with their fixations.
-        json: Print a JSON object.
-    """
-    if data is None:
-        print("\n".join(registered_names()) or "no data sets yet: deepgaze data import")
-        return 0
-    folder = resolve_dataset(data)
-    dataset = read_folder(folder, allow_missing_images=True)
-    found = _summary(folder, dataset)
-    if json:
-        print(json_format.dumps(found))
-    else:
-        for key, value in found.items():
-            if value not in (None, "", []):
-                shown = "; ".join(value) if isinstance(value, list) else value
-                print(f"{key.replace('_', ' '):24}{shown}")
-    if output is not None:
-        _write_sheet(output, str(folder))
-        if not json:
-            print(output)
-    return 0
 
 
 # --- options --------------------------------------------------------------------------
@@ -342,77 +295,3 @@ def _print_report(report: ValidationReport, recording: Recording, json: bool) ->
     print(report.text())
     for note in recording.meta.conventions:
         print(f"  NOTE     {note}")
-
-
-def _without_unreadable(recording: Recording) -> Recording:
-    files = list(recording.image_files)
-    for index, file in enumerate(files):
-        if file is not None:
-            try:
-                load_image(file())
-            except (InputError, DataError):
-                files[index] = None
-    return replace(recording, image_files=tuple(files))
-
-
-def _write_sheet(path: Path, data: str) -> None:
-    dataset = read_folder(resolve_dataset(data), allow_missing_images=True)
-    sheet = contact_sheet(
-        dataset.image_names, dataset.image_sizes, dataset.image_path, dataset.fixations
-    )
-    write_contact_sheet(path, sheet)
-
-
-def _accepted_before(folder: Path) -> list[str]:
-    """Returns the checks whose problems were accepted when a data set was imported."""
-    checks = _meta(folder).get("validation", {}).get("checks", [])
-    return [check["name"] for check in checks if check.get("status") == "accepted"]
-
-
-def _meta(folder: Path) -> dict[str, Any]:
-    try:
-        meta = json_format.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return meta if isinstance(meta, dict) else {}
-
-
-def _summary(folder: Path, dataset: Any) -> dict[str, Any]:
-    """Returns what `info` prints."""
-    fixations, meta = dataset.fixations, _meta(folder)
-    sizes, counts = np.unique(dataset.image_sizes, axis=0, return_counts=True)
-    order = np.argsort(-counts)[:4]
-    shown = [f"{sizes[i][1]} x {sizes[i][0]} ({counts[i]})" for i in order]
-    if len(sizes) > 4:
-        shown.append(f"and {len(sizes) - 4} more")
-    per_subject = np.bincount(fixations.subject, minlength=len(dataset.subject_names))
-    n_missing = sum(not dataset.image_path(i).is_file() for i in range(len(dataset)))
-    scale = dataset.pixels_per_dva
-    try:
-        bias = fit_center_bias(fixations, dataset.image_sizes).log_likelihood
-    except DataError:
-        bias = None  # Fewer than two images with fixations.
-    return {
-        "name": dataset.name,
-        "folder": str(folder),
-        "images": len(dataset),
-        "images_without_picture": n_missing or None,
-        "sizes": shown,
-        "subjects": len(dataset.subject_names),
-        meta.get("kind", "fixations").replace(" ", "_"): len(fixations),
-        "per_subject": f"{per_subject.min()} to {per_subject.max()}",
-        "pixels_per_dva": None
-        if scale is None
-        else f"{scale.min():g}"
-        if scale.min() == scale.max()
-        else f"{scale.min():g} to {scale.max():g}",
-        "center_bias_LL": None
-        if bias is None
-        else f"{bias:.3f} bit/fixation over uniform (leave one image out)",
-        "format": meta.get("format"),
-        "edition": meta.get("edition"),
-        "licence": meta.get("licence"),
-        "cite": meta.get("citation"),
-        "dropped": [f"{k}: {v}" for k, v in meta.get("dropped", {}).items()],
-        "conventions": list(meta.get("conventions", [])),
-    }

@@ -1,6 +1,5 @@
 """`deepgaze evaluate`."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,16 +7,18 @@ from typing import Annotated, Literal
 import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import CenterBiasOption, unset
 from deepgaze_jax.cli.options import output as output_option
-from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import (
     ModelScores,
     ScoreSettings,
+    forget_parts,
     score_key,
     score_model,
 )
@@ -78,7 +79,8 @@ def evaluate(
     table are not scored again.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         output: Table to be written, .csv or .parquet.
         model: Any number of: a model's name, a .safetensors file, a training
             run; a folder of .npy log densities; a folder of png, jpg or
@@ -103,6 +105,8 @@ def evaluate(
         seed: Of the bootstrap.
     """
     check_report_names(output)
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; expected 0 or more")
     folder = resolve_dataset(data)
     inputs = [Path(folder, name).resolve() for name in ("fixations.csv", "images.csv")]
     if output.resolve() in inputs:
@@ -115,7 +119,7 @@ def evaluate(
         load_center_bias(center_bias)
     work = output.with_name(f"{output.name}.parts")
     with Bar("image") as bar:
-        dataset = read_folder(folder)
+        dataset = read_dataset(data)
         cross_fit = CrossFit(dataset, bar)
         sources = open_sources(
             model, dataset, cross_fit=cross_fit, fold=fold, center_bias=center_bias
@@ -144,7 +148,9 @@ def evaluate(
     }
     result = report(scores, dataset, settings, names, seed)
     beside = write_report(output, result)
-    shutil.rmtree(work, ignore_errors=True)
+    forget_parts(work, [one.key for one in scores])
+    if work.is_dir():
+        say(f"{work} keeps what is ready of another evaluation that has not finished")
     _tell(result, output, beside)
     return 0
 
@@ -174,11 +180,7 @@ def _baseline(
 
 def _baseline_name(over: Source | None, source: Source, scores: ModelScores) -> str:
     if over is None:
-        scored_by = {
-            number if number == "mixture" else int(number): n
-            for number, n in scores.scored_by.items()
-        }
-        return name_of_baseline(source.center_bias, scored_by)
+        return name_of_baseline(source.center_bias, scores.scored_by)
     return name_in_results(over)
 
 

@@ -11,8 +11,8 @@ from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
-from deepgaze_jax.datasets.folder import FixationDataset, read_folder
-from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.evaluation.comparison import data_sha256
@@ -88,6 +88,8 @@ def figures(
         raise UsageError("no table is named; give one or more from deepgaze evaluate")
     if n_images < 1:
         raise UsageError(f"n-images is {n_images}; expected at least 1")
+    if seed < 0:
+        raise UsageError(f"seed is {seed}; expected 0 or more")
     printed = _labels(labels)
     scores = read_scores(tables)
     _check_known(printed, scores)
@@ -110,6 +112,7 @@ def figures(
                 keep(figure, stem)
     print(f"{len(drawn) // 2} figures as PDF and PNG in {output}:")
     print(", ".join(path.stem for path in drawn[::2]))
+    print(f"information gain over {scores.baseline}")
     return 0
 
 
@@ -154,7 +157,7 @@ def _with_images(
 ) -> list[tuple[str, "Figure"]]:
     """Return the figures that show images, each with the stem of its files."""
     named = _specified(specified, scores)
-    dataset = read_folder(resolve_dataset(data))
+    dataset = read_dataset(data)
     if scores.data_sha256 and data_sha256(dataset) != scores.data_sha256:
         raise DataError(
             f"{data}: is not the data set that the tables are about (other images or "

@@ -95,7 +95,9 @@ def parse(
             raise UsageError(f"{words}; see deepgaze {name} --help") from None
         # All but the description has the width of the terminal.
         width = shutil.get_terminal_size().columns
-        for line in map(str.rstrip, asked.getvalue().splitlines()):
+        # A switch is off unless it is given: not worth a word.
+        shown = re.sub(r"\s+\(default: False\)", "", asked.getvalue())
+        for line in map(str.rstrip, shown.splitlines()):
             print(textwrap.fill(line, width) if len(line) > width else line)
         raise
 

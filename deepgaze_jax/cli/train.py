@@ -1,18 +1,20 @@
 """`deepgaze train` and `deepgaze export`."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from deepgaze_jax import training
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, say
+from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.cli.options import unset
-from deepgaze_jax.datasets.folder import read_folder
-from deepgaze_jax.datasets.home import resolve_dataset
+from deepgaze_jax.cli.processes import together
+from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.model_files import read_card
 
@@ -24,37 +26,75 @@ def train(
     data: Annotated[str, tyro.conf.arg(metavar="DATA")],
     output: Annotated[Path, output_option("RUN")],
     config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
+    start_from: Annotated[
+        str | None, tyro.conf.arg(name="from", metavar="MODEL", help_behavior_hint="")
+    ] = None,
+    stop_on: Annotated[str | None, unset("DATA")] = None,
     resume: bool = False,
     max_cache_gb: Annotated[float | None, unset("GB")] = None,
+    tensorboard: bool = False,
+    distributed: bool = False,
+    coordinator: Annotated[str | None, unset("HOST:PORT")] = None,
+    n_processes: Annotated[int | None, unset("INT")] = None,
+    process: Annotated[int | None, unset("INT")] = None,
 ) -> int:
     """Train the readouts of all folds on the fixations of a data set.
 
     Args:
-        data: Name, or folder with images/ and fixations.csv.
+        data: Name (NAME:SPLIT of built ones), or folder with images/
+            and fixations.csv.
         output: Folder of the run: checkpoints, log, and at the end
             the model.
         config: How to train.
+        start_from: Go on from this model (name, .safetensors file or run
+            folder) instead of from random values: few epochs, the
+            finalizer and the layers behind the first, unless options say
+            otherwise. Says how good the folds are on their test parts
+            before and after.
+        stop_on: With --folds all, data that say when to stop.
         resume: Go on where the run was interrupted.
         max_cache_gb: Largest feature cache allowed, in 10^9 bytes; by
             default what leaves a tenth of the disk's free space.
+        tensorboard: Write event files into RUN/tensorboard as well.
+        distributed: Train with all processes that run this command, on one
+            machine or many; each computes the features of its share of the
+            images. The first one writes RUN.
+        coordinator: Where the first process listens; found out under Slurm,
+            Kubernetes and Open MPI, as are the next two.
+        n_processes: How many processes there are.
+        process: Number of this one, from 0.
     """
+    others = (coordinator, n_processes, process)
+    if others != (None, None, None) and not distributed:
+        raise UsageError(
+            "--coordinator, --n-processes and --process are of --distributed; add it, "
+            "or leave them out"
+        )
     keep_compiled_programs()
     bound = None if max_cache_gb is None else int(max_cache_gb * 1e9)
+    stop = None if stop_on is None else read_dataset(stop_on)
     try:
-        with ProgressBars() as bars:
+        with (
+            together(*others) if distributed else contextlib.nullcontext(),
+            ProgressBars() as bars,
+        ):
             path = training.train(
-                read_folder(resolve_dataset(data)),
+                read_dataset(data),
                 config,
                 output,
+                start_from=start_from,
+                stop_on=stop,
                 resume=resume,
                 max_cache_bytes=bound,
+                tensorboard=tensorboard,
                 progress=bars,
             )
     except KeyboardInterrupt:
         hint = "go on with the same command and --resume"
         raise KeyboardInterrupt(hint) from None
-    print(output)
-    _print_scores(read_card(path))
+    if jax.process_index() == 0:
+        print(output)
+        _print_scores(read_card(path))
     return 0
 
 
@@ -64,20 +104,39 @@ def _print_scores(card: dict[str, Any]) -> None:
     Args:
         card: of its model.
     """
-    scores = card["scores"]["validation_information_gain"]
-    if None in scores:
+    known = [
+        (score, epoch, fold["fold"])
+        for score, epoch, fold in zip(
+            card["scores"]["validation_information_gain"],
+            card["best_epoch"],
+            card["folds"],
+            strict=True,
+        )
+        if score is not None
+    ]
+    if not known:
         return
-    epochs, mean = card["best_epoch"], sum(scores) / len(scores)
+    scores, epochs, folds = zip(*known, strict=True)
+    mean = sum(scores) / len(scores)
     of = f"mean of {len(scores)} folds" if len(scores) > 1 else "1 fold"
     print(
         f"validation IG {mean:.3f} bit/fixation over the center bias ({of}); best "
         f"epochs {min(epochs)} to {max(epochs)}"
     )
-    poor = [
-        str(fold["fold"])
-        for fold, score in zip(card["folds"], scores, strict=True)
-        if score <= 0
-    ]
+    before, after = (
+        [
+            value
+            for value in card["scores"].get(f"test_information_gain_{when}", [])
+            if value is not None
+        ]
+        for when in ("before", "after")
+    )
+    if before and after:
+        print(
+            f"test IG {sum(before) / len(before):.3f} bit/fixation before, "
+            f"{sum(after) / len(after):.3f} after"
+        )
+    poor = [str(fold) for score, fold in zip(scores, folds, strict=True) if score <= 0]
     if poor:
         say(
             f"warning: fold {', '.join(poor)}: validation IG is not above 0: nothing "

@@ -6,7 +6,9 @@ from typing import Literal
 import numpy as np
 
 from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
+from deepgaze_jax.images import load_image
 
 __all__ = [
     "CleaningOptions",
@@ -16,6 +18,7 @@ __all__ = [
     "not_a_number",
     "outside",
     "unsorted",
+    "without_unreadable",
 ]
 
 
@@ -175,3 +178,15 @@ def first_rows(recording: Recording) -> np.ndarray:
     first = np.zeros(len(order), bool)
     first[order[new]] = True
     return first
+
+
+def without_unreadable(recording: Recording) -> Recording:
+    """Returns the recording with pictures that cannot be read as if not there."""
+    files = list(recording.image_files)
+    for index, file in enumerate(files):
+        if file is not None:
+            try:
+                load_image(file())
+            except (InputError, DataError):
+                files[index] = None
+    return replace(recording, image_files=tuple(files))

@@ -3,26 +3,37 @@
 One memory-mapped array holds all images one after another, so that training reads
 what it needs and the page cache does the rest. Only maps before the ReLU are stored
 (the ones after it follow from them). The file's size is known, stated and bounded
-before anything is written; an interrupted build goes on where it stopped.
+before anything is written; an interrupted build goes on where it stopped. All of a
+cache is compared with its checksums when it is opened. Its files: `cache_folder.py`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+import deepgaze_jax
+from deepgaze_jax.datasets.cache_folder import (
+    FEATURES,
+    LOCK,
+    check_space,
+    damaged_images,
+    finished_images,
+    note_use,
+    write_state,
+)
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.pipeline import Order, Source, batches
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.files import write_text
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import resize_image, scaled_size
@@ -63,6 +74,7 @@ class CachePlan:
         grid_sizes: int [n, 2], rows and columns of the feature maps.
         map_channels: channels of each.
         key: text that identifies the contents; the folder is named by its hash.
+        data: name of the data set, which does not identify anything.
     """
 
     folder: Path
@@ -73,6 +85,7 @@ class CachePlan:
     grid_sizes: np.ndarray
     map_channels: tuple[int, ...]
     key: str
+    data: str
 
     @property
     def channels(self) -> int:
@@ -92,7 +105,34 @@ class CachePlan:
     @property
     def n_bytes(self) -> int:
         """Size of the feature file in bytes."""
-        return int(self.cells.sum()) * self.channels * np.dtype(self.dtype).itemsize
+        return int(self.image_bytes.sum())
+
+    @property
+    def image_bytes(self) -> np.ndarray:
+        """Size of each image's part of the feature file, int64 [n]."""
+        return self.cells * self.channels * np.dtype(self.dtype).itemsize
+
+    @property
+    def key_sha256(self) -> str:
+        """Hash of the key."""
+        return hashlib.sha256(self.key.encode()).hexdigest()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the cache is, for people, ready for JSON."""
+        key = json.loads(self.key)
+        return {
+            "data": self.data,
+            "network": key["network"],
+            "weights_sha256": key["weights_sha256"],
+            "maps": list(self.maps),
+            "downsample": key["downsample"],
+            "sampling": key.get("sampling", "mean"),
+            "image_scales": [self.image_scales.min(), self.image_scales.max()],
+            "dtype": self.dtype,
+            "code_version": deepgaze_jax.__version__,
+            "image_bytes": self.image_bytes.tolist(),
+        }
 
 
 def plan_cache(
@@ -146,9 +186,8 @@ def plan_cache(
             **sampling,
         }
     )
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
     return CachePlan(
-        folder=Path(folder) / name,
+        folder=Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16],
         dtype=dtype,
         maps=maps,
         image_scales=np.asarray(image_scales, np.float64),
@@ -156,13 +195,14 @@ def plan_cache(
         grid_sizes=grid_sizes,
         map_channels=tuple(model.feature_network.tap_channels(tap) for tap in maps),
         key=key,
+        data=dataset.name,
     )
 
 
 def _file_hashes(dataset: FixationDataset) -> list[str]:
     """Return the sha256 of each picture's file."""
     return [
-        hashlib.sha256(dataset.image_path(image).read_bytes()).hexdigest()
+        hashlib.sha256(dataset.pictures.read_bytes(image)).hexdigest()
         for image in range(len(dataset))
     ]
 
@@ -231,8 +271,9 @@ def build_cache(
     *,
     max_bytes: int | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> FeatureCache:
-    """Return the finished cache of a plan; computes what is missing.
+    """Return the finished cache of a plan; computes what is missing or damaged.
 
     Args:
         plan: from `plan_cache`.
@@ -242,6 +283,7 @@ def build_cache(
         max_bytes: largest size allowed; by default what leaves a tenth of the disk's
             free space.
         progress: called with images done and images in all.
+        tell: called with a sentence where features turned out to be damaged.
 
     Returns:
         The opened cache.
@@ -250,23 +292,35 @@ def build_cache(
         DataError: the size is above the bound, the cache's own files contradict each
             other, or a picture has another size than the data set states.
     """
-    cells_path = plan.folder / "features.bin"
-    checks = _finished(plan)
-    if len(checks) < len(plan.cells):
-        _check_space(plan, max_bytes, cells_path)
+    checks = finished_images(plan.folder, plan.key_sha256, plan.n_bytes)
+    complete = len(checks) == len(plan.cells)
+    if not complete or damaged_images(plan.folder, plan.image_bytes, checks):
+        if not complete:
+            check_space(plan.folder, plan.n_bytes, max_bytes)
         plan.folder.mkdir(parents=True, exist_ok=True)
         # Another process may be at it: then wait, and find it done.
-        with file_lock(plan.folder / "build.lock"):
-            checks = _finished(plan)
+        with file_lock(plan.folder / LOCK):
+            note_use(plan.folder, plan.about)
+            checks = finished_images(plan.folder, plan.key_sha256, plan.n_bytes)
+            damaged = damaged_images(plan.folder, plan.image_bytes, checks)
+            for image in damaged:
+                del checks[str(image)]
+            if damaged and tell is not None:
+                tell(
+                    f"{plan.folder}: the features of {len(damaged)} of "
+                    f"{len(plan.cells)} images are damaged; computing them anew"
+                )
             # Never opened with truncation: an interrupted build goes on.
-            cells_path.touch()
-            os.truncate(cells_path, plan.n_bytes)
+            (plan.folder / FEATURES).touch()
+            os.truncate(plan.folder / FEATURES, plan.n_bytes)
             _extract(plan, dataset, model, feature_params, checks, progress)
     return _opened(plan, checks)
 
 
 def open_cache(plan: CachePlan) -> FeatureCache | None:
-    """Return the cache of a plan if it is finished, else None; computes nothing.
+    """Return the cache of a plan if it is finished and intact, else None.
+
+    Computes no features.
 
     Args:
         plan: from `plan_cache`.
@@ -274,57 +328,24 @@ def open_cache(plan: CachePlan) -> FeatureCache | None:
     Raises:
         DataError: the folder holds another cache.
     """
-    checks = _finished(plan)
-    return None if len(checks) < len(plan.cells) else _opened(plan, checks)
+    checks = finished_images(plan.folder, plan.key_sha256, plan.n_bytes)
+    if len(checks) < len(plan.cells):
+        return None
+    if damaged_images(plan.folder, plan.image_bytes, checks):
+        return None
+    return _opened(plan, checks)
 
 
 def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
     """Return a finished cache."""
-    cells_path, total = plan.folder / "features.bin", int(plan.cells.sum())
+    note_use(plan.folder, plan.about)
+    shape = int(plan.cells.sum()), plan.channels
     return FeatureCache(
         plan=plan,
         rgb_sha256=tuple(checks[str(i)]["rgb"] for i in range(len(plan.cells))),
-        _cells=np.memmap(cells_path, plan.dtype, "r", shape=(total, plan.channels)),
+        _cells=np.memmap(plan.folder / FEATURES, plan.dtype, "r", shape=shape),
         _offsets=np.concatenate([[0], np.cumsum(plan.cells)]),
     )
-
-
-def _check_space(plan: CachePlan, max_bytes: int | None, cells_path: Path) -> None:
-    """Raise DataError where the cache would be larger than allowed."""
-    parent = next(path for path in cells_path.parents if path.exists())
-    # What an interrupted build has written counts as free. Its file has holes, so its
-    # length says nothing (and where the blocks are not known, nothing is counted).
-    blocks = getattr(cells_path.stat(), "st_blocks", 0) if cells_path.exists() else 0
-    free = int(0.9 * (shutil.disk_usage(parent).free + 512 * blocks))
-    bound = free if max_bytes is None else min(max_bytes, free)
-    if plan.n_bytes > bound:
-        raise DataError(
-            f"the feature cache needs {plan.n_bytes / 1e9:.2f} GB, "
-            f"{bound / 1e9:.2f} GB are allowed; use --feature-dtype float16 (half the "
-            "size), a smaller --input-scale, or set DEEPGAZE_CACHE to a larger disk"
-        )
-
-
-def _finished(plan: CachePlan) -> dict[str, dict]:
-    """Return checksum and picture hash of each finished image, by index as text."""
-    cells_path, state_path = plan.folder / "features.bin", plan.folder / "state.json"
-    if not cells_path.exists() or cells_path.stat().st_size != plan.n_bytes:
-        return {}
-    try:
-        state = json.loads(state_path.read_text(encoding="utf-8"))
-        key, checks = state["key_sha256"], dict(state["images"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # Without its state nothing in the file can be trusted.
-        return {}
-    if key != hashlib.sha256(plan.key.encode()).hexdigest():
-        raise DataError(f"{state_path} belongs to another cache; delete its folder")
-    return checks
-
-
-def _write_state(plan: CachePlan, checks: dict[str, dict]) -> None:
-    key = hashlib.sha256(plan.key.encode()).hexdigest()
-    text = json.dumps({"key_sha256": key, "images": checks})
-    write_text(plan.folder / "state.json", text)
 
 
 def _extract(
@@ -337,45 +358,42 @@ def _extract(
 ) -> None:
     """Compute the features of every image that `checks` lacks; fills `checks`."""
     offsets = np.concatenate([[0], np.cumsum(plan.cells)])
-    cells = np.memmap(
-        plan.folder / "features.bin",
-        plan.dtype,
-        "r+",
-        shape=(int(offsets[-1]), plan.channels),
-    )
-    # An image counts as done only if what lies on the disk still matches its checksum.
-    for image in list(checks):
-        stored = cells[offsets[int(image)] : offsets[int(image) + 1]]
-        if zlib.crc32(stored) != checks[image]["crc32"]:
-            del checks[image]
-    stored_model = dataclasses.replace(model, taps=plan.maps)
-    compute = jax.jit(stored_model.features)
+    shape = int(offsets[-1]), plan.channels
+    cells = np.memmap(plan.folder / FEATURES, plan.dtype, "r+", shape=shape)
+    compute = jax.jit(dataclasses.replace(model, taps=plan.maps).features)
     params = jax.device_put(feature_params)
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
 
-    def prepare(image: int) -> tuple[np.ndarray, str]:
+    def prepare(position: int) -> tuple[np.ndarray, str]:
+        image = missing[position]
         picture = dataset.image(image)
         return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(prepare, missing[0]) if missing else None
-        for done, image in enumerate(missing, start=1):
-            picture, picture_hash = ahead.result()
-            if done < len(missing):
-                ahead = pool.submit(prepare, missing[done])
+    pictures = Source(
+        names=[dataset.image_names[image] for image in missing],
+        sizes=[tuple(plan.model_sizes[image]) for image in missing],
+        load=prepare,
+    )
+    # One thread: decoding silences Pillow's warnings, which is for one at a time.
+    stream = batches(pictures, Order(), threads=1, ahead=2)
+    with contextlib.closing(stream):
+        for done, batch in enumerate(stream, start=1):
+            (item,) = batch.items
+            image = missing[item.index]
+            picture, picture_hash = item.value
             with np.errstate(over="ignore"):
                 features = np.asarray(compute(params, picture)).astype(plan.dtype)
             if not np.isfinite(features).all():
                 raise DataError(
-                    f"features of {dataset.image_names[image]} are not finite in "
-                    f"{plan.dtype}; use --feature-dtype float32"
+                    f"features of {item.name} are not finite in {plan.dtype}; use "
+                    "--feature-dtype float32"
                 )
             part = cells[offsets[image] : offsets[image + 1]]
             part[:] = features.reshape(part.shape)
             checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": picture_hash}
             if done % 20 == 0 or done == len(missing):
-                # The state last: a finished cache is not compared with its checksums.
+                # The state last: what it names is on the disk.
                 cells.flush()
-                _write_state(plan, checks)
+                write_state(plan.folder, plan.key_sha256, checks)
             if progress is not None:
                 progress(len(checks), len(plan.cells))

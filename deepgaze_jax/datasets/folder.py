@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepgaze_jax.datasets.picture_sources import FilePictures, PictureSource
 from deepgaze_jax.datasets.pictures import picture_names, picture_size
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
 from deepgaze_jax.errors import DataError
@@ -28,13 +29,15 @@ class FixationDataset:
 
     Attributes:
         name: what the data set is called in results.
-        root: the folder; pictures are in `root/images`.
+        root: the folder, or where the records of a TFDS data set are.
         image_names: file names below `images/`; their order is the image index.
         image_sizes: int64 [n_images, 2], height and width in pixels, EXIF-upright.
         pixels_per_dva: float64 [n_images], pixels per degree of visual angle, or None
             where unknown.
         fixations: all fixations, with image and subject as indices.
         subject_names: what each subject is called in the table.
+        pictures: what returns the bytes of a picture's file; all who want a picture
+            ask it, since there need not be a file.
     """
 
     name: str
@@ -44,41 +47,55 @@ class FixationDataset:
     pixels_per_dva: np.ndarray | None
     fixations: Fixations
     subject_names: tuple[str, ...]
+    pictures: PictureSource
 
     def __len__(self) -> int:
         return len(self.image_names)
 
     def image_path(self, index: int) -> Path:
-        """Returns where the picture of an image is."""
-        return self.root / "images" / self.image_names[index]
+        """Returns the file of a picture, for data sets that consist of files.
+
+        Raises:
+            DataError: the pictures are in records; `pictures` returns their bytes.
+        """
+        if not isinstance(self.pictures, FilePictures):
+            raise DataError(
+                f"{self.pictures.where(index)}: is in a record and has no file of its "
+                "own; take its bytes: pictures.read_bytes"
+            )
+        return self.pictures.path(index)
 
     def image(self, index: int) -> np.ndarray:
         """Returns a picture, float32 [height, width, 3], RGB 0..255.
 
         Raises:
-            InputError: the file is not a readable picture.
+            InputError: it is not a readable picture.
             DataError: it has another size than the data set states.
         """
-        image = load_image(self.image_path(index))
+        image = load_image(
+            self.pictures.read_bytes(index), name=self.pictures.where(index)
+        )
         self._check_size(index, image.shape[0], image.shape[1])
         return image
 
     def check_image_files(self) -> None:
-        """Returns nothing if every picture has the stated size; reads headers only.
+        """Returns nothing if every picture has the stated size; decodes none.
 
         Raises:
-            DataError: a file is unreadable or has another size.
+            InputError: a picture is not there.
+            DataError: one is unreadable or has another size.
         """
         for index in range(len(self)):
-            self._check_size(index, *picture_size(self.image_path(index)))
+            data, where = self.pictures.read_bytes(index), self.pictures.where(index)
+            self._check_size(index, *picture_size(data, where))
 
     def _check_size(self, index: int, height: int, width: int) -> None:
         stated_height, stated_width = self.image_sizes[index]
         if (height, width) != (stated_height, stated_width):
             raise DataError(
-                f"{self.image_path(index)}: is {width} x {height} pixels, but the data "
-                f"set states {stated_width} x {stated_height}; correct images.csv, or "
-                "restore the picture that the fixations were recorded on"
+                f"{self.pictures.where(index)}: is {width} x {height} pixels, but the "
+                f"data set states {stated_width} x {stated_height}; correct "
+                "images.csv, or restore the picture that the fixations were recorded on"
             )
 
 
@@ -135,6 +152,7 @@ def read_folder(
         pixels_per_dva=pixels_per_dva,
         fixations=fixations,
         subject_names=subjects,
+        pictures=FilePictures(root / "images", names),
     )
 
 

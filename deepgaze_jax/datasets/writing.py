@@ -17,7 +17,7 @@ from deepgaze_jax.datasets.validation_report import ValidationReport
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.file_lock import file_lock
 
-__all__ = ["write_recording"]
+__all__ = ["describe", "write_recording"]
 
 _ROWS_AT_ONCE = 100_000
 
@@ -72,6 +72,27 @@ def write_recording(
     return target
 
 
+def describe(
+    recording: Recording, name: str, report: ValidationReport | None
+) -> dict[str, Any]:
+    """Returns what is kept of a recording besides its rows and pictures, for JSON.
+
+    Where it comes from, how it was read, what was dropped, counts and the report.
+    """
+    meta: dict[str, Any] = {
+        "name": name,
+        "code_version": deepgaze_jax.__version__,
+        **asdict(recording.meta),
+        "n_images": len(recording.image_names),
+        "n_pictures": sum(file is not None for file in recording.image_files),
+        "n_subjects": len(recording.subject_names),
+        "n_rows": len(recording.fixations),
+    }
+    if report is not None:
+        meta["validation"] = report.to_json()
+    return meta
+
+
 def _check(recording: Recording) -> None:
     lower = [name.lower() for name in recording.image_names]
     if len(set(lower)) < len(lower):
@@ -96,17 +117,7 @@ def _write(
             path.write_bytes(file())
     _write_csv(work / "images.csv", _image_rows(recording))
     _write_csv(work / "fixations.csv", _fixation_rows(recording))
-    meta: dict[str, Any] = {
-        "name": name,
-        "code_version": deepgaze_jax.__version__,
-        **asdict(recording.meta),
-        "n_images": len(recording.image_names),
-        "n_pictures": sum(file is not None for file in recording.image_files),
-        "n_subjects": len(recording.subject_names),
-        "n_rows": len(recording.fixations),
-    }
-    if report is not None:
-        meta["validation"] = report.to_json()
+    meta = describe(recording, name, report)
     text = json.dumps(meta, indent=1, ensure_ascii=False, default=int)
     (work / "meta.json").write_text(text + "\n", encoding="utf-8")
 

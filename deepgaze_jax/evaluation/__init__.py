@@ -1,19 +1,16 @@
 """Evaluation: scores of models on data sets, and files for benchmarks."""
 
+from deepgaze_jax.evaluation.comparison import ImageRow, ModelScores, ScoreSettings
 from deepgaze_jax.evaluation.model_source import find_cache
-from deepgaze_jax.evaluation.one_model import (
-    ImageScore,
-    evaluate,
-    score_image,
-    summarise,
-    write_table,
-)
+from deepgaze_jax.evaluation.one_model import evaluate
+from deepgaze_jax.evaluation.results import Report, write_report
 
 __all__ = [
-    "ImageScore",
+    "ImageRow",
+    "ModelScores",
+    "Report",
+    "ScoreSettings",
     "evaluate",
     "find_cache",
-    "score_image",
-    "summarise",
-    "write_table",
+    "write_report",
 ]

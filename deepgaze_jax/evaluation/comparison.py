@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "ModelScores",
     "ScoreSettings",
     "data_sha256",
+    "forget_parts",
     "score_key",
     "score_model",
 ]
@@ -128,8 +130,7 @@ def score_key(
     baseline: Source | None,
 ) -> str:
     """Returns a digest of all that decides the scores, before any is computed."""
-    found = [dataset.image_path(i).stat() for i in range(len(dataset))]
-    pictures = [(status.st_size, status.st_mtime_ns) for status in found]
+    pictures = [dataset.pictures.stamp(i) for i in range(len(dataset))]
     made_of = {
         "model": source.identity(),
         "baseline": None if baseline is None else baseline.identity(),
@@ -182,6 +183,29 @@ def score_model(
     return run.result()
 
 
+def forget_parts(work: str | Path, keys: Iterable[str]) -> None:
+    """Removes what `score_model` has kept of finished evaluations; returns nothing.
+
+    What others have kept in the same folder stays; an empty folder goes.
+
+    Args:
+        work: folder that was given to `score_model`.
+        keys: of the scores that are safe elsewhere.
+    """
+    work = Path(work)
+    for key in keys:
+        journal, kept = _parts(work, key)
+        shutil.rmtree(kept, ignore_errors=True)
+        journal.unlink(missing_ok=True)
+    if work.is_dir() and not any(work.iterdir()):
+        work.rmdir()
+
+
+def _parts(work: Path, key: str) -> tuple[Path, Path]:
+    """Returns where scores, and where predictions of an evaluation are kept."""
+    return work / f"{key[:24]}.jsonl", work / key[:24]
+
+
 class _Run:
     """One evaluation under way."""
 
@@ -198,8 +222,8 @@ class _Run:
         self._source, self._dataset, self._settings = source, dataset, settings
         self._baseline, self._key = baseline, key
         self._progress = progress or (lambda done, total, title: None)
-        self._journal = Journal(None if work is None else work / f"{key[:24]}.jsonl")
-        self._kept = None if work is None else work / key[:24]
+        journal, self._kept = (None, None) if work is None else _parts(work, key)
+        self._journal = Journal(journal)
         by_image = np.argsort(dataset.fixations.image, kind="stable")
         bounds = np.searchsorted(
             dataset.fixations.image[by_image], np.arange(len(dataset) + 1)
@@ -301,9 +325,12 @@ class _Run:
                 f"{self._source.name} has no center bias of its own; choose the "
                 "baseline of the information gain: center-bias or uniform"
             )
-        scores = image_scores(
-            prediction, self._viewed(index), settings.metrics, baseline
-        )
+        try:
+            scores = image_scores(
+                prediction, self._viewed(index), settings.metrics, baseline
+            )
+        except InputError as error:
+            raise InputError(f"{self._source.name}: {error}") from error
         if "sauc" in settings.metrics:
             self._keep(index, prediction)
         entry = {**scores, "scored_by": prediction.scored_by}

@@ -162,9 +162,16 @@ class LogDensityFolder:
         try:
             # Mapped, so that a header cannot ask for more memory than the file has.
             array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError) as error:
+            # NumPy's own text advises to unpickle what it does not know.
+            raise InputError(
+                f"{path}: is no array of numbers from numpy.save, or is damaged; write "
+                "it again"
+            ) from error
+        try:
             check_log_density(array)
-        except (OSError, ValueError, EOFError, InputError) as error:
-            raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         return Prediction((Part(array),))
 
 
@@ -215,7 +222,14 @@ class SaliencyMapFolder:
 
     def _map(self, index: int) -> np.ndarray:
         size = tuple(map(int, self._dataset.image_sizes[index]))
-        saliency_map = read_map(self._files[index])
+        path = self._files[index]
+        saliency_map = read_map(path)
+        finite = np.isfinite(saliency_map)
+        if not finite.all():
+            raise InputError(
+                f"{path}: {int((~finite).sum())} of {finite.size} values are not "
+                "finite; expected a number at every pixel"
+            )
         if saliency_map.shape == size:
             return saliency_map
         return resize_image(saliency_map[..., None], *size)[..., 0].astype(np.float64)

@@ -1,7 +1,7 @@
 """Predictions of a trained model, each by a fold that has not seen the image."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,7 @@ def image_scales(predictor: Predictor, dataset: FixationDataset) -> list[float |
 
 
 def name_of_baseline(
-    center_bias: CenterBias | None, scored_by: dict[int | str, int]
+    center_bias: CenterBias | None, scored_by: Mapping[str, int]
 ) -> str:
     """Returns what the center bias that belongs to a model is called in results.
 

@@ -26,7 +26,12 @@ from deepgaze_jax.evaluation.comparison import (
     data_sha256,
 )
 from deepgaze_jax.evaluation.scoring import MAPS
-from deepgaze_jax.evaluation.tables import check_table_name, read_table, write_rows
+from deepgaze_jax.evaluation.tables import (
+    check_table_name,
+    companion,
+    read_table,
+    write_rows,
+)
 from deepgaze_jax.files import write_text
 
 __all__ = [
@@ -160,7 +165,7 @@ def write_report(path: str | Path, report: Report) -> Path:
         for row in model.rows
     ]
     write_rows(path, ["image", "model", "n_fixations", *metrics], rows)
-    beside = path.with_suffix(".json")
+    beside = companion(path)
     summary["table_sha256"] = _sha256(path)
     write_text(beside, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return beside
@@ -174,7 +179,7 @@ def check_report_names(path: str | Path) -> None:
             has typed, may only be that of another evaluation.
     """
     check_table_name(path)
-    beside = Path(path).with_suffix(".json")
+    beside = companion(path)
     if beside.exists():
         try:
             found = json.loads(beside.read_text(encoding="utf-8"))
@@ -199,7 +204,7 @@ def read_finished(path: str | Path) -> dict[str, ModelScores]:
     """
     path = Path(path)
     try:
-        summary = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        summary = json.loads(companion(path).read_text(encoding="utf-8"))
         if summary["table_sha256"] != _sha256(path):
             return {}
         rows = read_table(path)

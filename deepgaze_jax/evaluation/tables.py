@@ -9,7 +9,7 @@ from typing import Any
 from deepgaze_jax.errors import ConfigError, DataError
 from deepgaze_jax.files import replacing, write_text
 
-__all__ = ["check_table_name", "csv_text", "read_table", "write_rows"]
+__all__ = ["check_table_name", "companion", "csv_text", "read_table", "write_rows"]
 
 _TEXT = ("image", "model")
 _WHOLE = ("n_fixations",)
@@ -25,6 +25,22 @@ def check_table_name(path: str | Path) -> None:
         )
     if suffix == ".parquet":
         _pyarrow()
+
+
+def companion(path: str | Path) -> Path:
+    """Returns where the JSON of a table is: `x.json` of `x.csv`.
+
+    That of any other table has the table's whole name in front, so that tables of one
+    stem each keep their own.
+
+    Example:
+        >>> companion("x.csv").name, companion("x.parquet").name
+        ('x.json', 'x.parquet.json')
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        return path.with_suffix(".json")
+    return path.with_name(f"{path.name}.json")
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

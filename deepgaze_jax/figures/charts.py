@@ -1,6 +1,7 @@
 """Figures of scores: bars of models, images against images, ablations."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = ["Bar", "draw_bars", "gold_against_models", "model_bars", "read_ablati
 # Lines end where text begins.
 _BEHIND_TEXT = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
 _BAR_HEIGHT = 0.24  # Inches for each bar, its gap included.
+_BARS_WIDTH = 2.4  # Inches at least for bars and numbers, where labels are long.
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,13 @@ def draw_bars(
         )
     axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
     axes.tick_params(axis="y", length=0)
+    with warnings.catch_warnings():
+        # Letters that the font lacks are refused when the figure is saved.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        text = max(one.get_window_extent().width for one in axes.get_yticklabels())
+    # Long labels may not take the room of the bars and of what is below them.
+    width = text / figure.dpi + _BARS_WIDTH
+    figure.set_figwidth(float(np.clip(width, COLUMN_WIDTH, TEXT_WIDTH)))
     axes.set_ylim(len(bars) - 0.45, -0.55)
     ends = [scale * (bar.value if bar.high is None else bar.high) for bar in bars]
     lowest = min([0, *(scale * (bar.low or bar.value) for bar in bars)])

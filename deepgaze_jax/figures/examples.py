@@ -158,7 +158,7 @@ def draw_gains(
         draw_photograph(axes, example.image, pale=True)
         values = gains[example.name, model]
         draw_gain(axes, values, scales[example.name])
-        axes.set_xlabel(_bits(values.sum()), labelpad=2)
+        axes.set_xlabel(f"sum {_bits(values.sum())}", labelpad=2)
 
     return _grid(examples, labels, [gain])
 

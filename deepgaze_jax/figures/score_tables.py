@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax.errors import DataError
-from deepgaze_jax.evaluation.tables import read_table
+from deepgaze_jax.evaluation.tables import companion, read_table
 
 __all__ = ["GOLD", "Scores", "read_scores"]
 
@@ -133,7 +133,7 @@ def read_scores(tables: Sequence[str | Path]) -> Scores:
 
 
 def _summary_beside(path: Path) -> dict[str, Any]:
-    beside = path.with_suffix(".json")
+    beside = companion(path)
     try:
         return dict(json.loads(beside.read_text(encoding="utf-8")))
     except FileNotFoundError:

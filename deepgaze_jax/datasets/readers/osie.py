@@ -21,10 +21,11 @@ from deepgaze_jax.datasets.source_files import (
 )
 from deepgaze_jax.errors import DataError
 
-__all__ = ["read"]
+__all__ = ["PIXELS_PER_DVA", "SIZE", "read"]
 
-_SIZE = (600, 800)
-_PIXELS_PER_DVA = 24.0
+#: Height and width of all pictures.
+SIZE = (600, 800)
+PIXELS_PER_DVA = 24.0
 _CITATION = (
     "Xu, Jiang, Wang, Kankanhalli & Zhao (2014). Predicting human gaze beyond pixels. "
     "Journal of Vision 14(1):28"
@@ -84,7 +85,7 @@ with fixations.mat
     return Recording(
         name="osie",
         image_names=tuple(names),
-        image_sizes=np.tile(_SIZE, (len(names), 1)),
+        image_sizes=np.tile(SIZE, (len(names), 1)),
         image_files=find_pictures(names, pictures),
         fixations=fixations,
         subject_names=tuple(map(str, range(n_subjects))),
@@ -97,7 +98,7 @@ with fixations.mat
             conventions=conventions,
             found={"images": len(names), "rows": len(fixations)},
         ),
-        pixels_per_dva=np.full(len(names), _PIXELS_PER_DVA),
+        pixels_per_dva=np.full(len(names), PIXELS_PER_DVA),
         extra=extra,
     )
 
