@@ -66,7 +66,7 @@ def test_several_strips(monkeypatch):
     np.testing.assert_allclose(planes.maps(), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 8), (13, 30), (16, 31)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 8), (13, 30)])
 def test_pool(size):
     rng = np.random.default_rng(0)
     maps = np.maximum(rng.standard_normal((*size, 3), np.float32), 0)

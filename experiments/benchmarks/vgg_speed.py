@@ -3,9 +3,9 @@
     python experiments/benchmarks/vgg_speed.py
 
 All numbers come from one run on one machine, in turns, so that what else happens there
-meets all alike; medians after a first call. PyTorch (where installed) runs channels-last
-in inference mode with as many threads. Errors are largest differences from PyTorch in
-float64 (or from the plain convolutions) over the largest value, tap by tap. `--json
+meets all alike; medians after a first call. PyTorch (where installed) runs in inference
+mode, channels last, with as many threads. Errors are largest differences from PyTorch
+in float64 (or from the plain convolutions) over the largest value, tap by tap. `--json
 FILE` keeps the result.
 """
 
