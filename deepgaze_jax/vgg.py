@@ -118,7 +118,9 @@ def vgg19_features(
     Args:
         params: `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}` for all
             convolutions up to the deepest tap; with `{"input": {"mean_rgb": [3]}}` for
-            values that were trained with another mean than `MEAN_RGB`.
+            values that were trained with another mean than `MEAN_RGB`. Or what
+            `for_cpu` returns: then each layer is a program of its own, shared by
+            images of about the same size.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
