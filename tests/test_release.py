@@ -200,7 +200,7 @@ def test_prediction_is_the_training_codes(predictor, osie, name):
             log_pixels=pixels.log_pixels,
             model_size=size,
         )
-        found = validate(params, np.zeros(channels), np.ones(channels), batch)[0]
+        (found,), _ = validate(params, np.zeros(channels), np.ones(channels), batch)
         assert float(found) == pytest.approx(log_density[y, x], abs=1e-5)
 
 
