@@ -63,12 +63,6 @@ class SharedFeatures:
     own: FeatureCache
     position: np.ndarray
 
-    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
-        """Return the shape of what `read` returns."""
-        rows, columns = self.plan.grid_sizes[images[0]]
-        channels = sum(self.plan.tap_channels(tap) for tap in taps)
-        return len(images), int(rows), int(columns), channels
-
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
     ) -> np.ndarray:
@@ -76,7 +70,9 @@ class SharedFeatures:
         positions = self.position[np.asarray(images)]
         if (positions >= 0).all():
             return self.own.read(positions, taps, out)
-        out = np.empty(self.shape(images, taps), np.float32) if out is None else out
+        out = (
+            np.empty(self.plan.shape(images, taps), np.float32) if out is None else out
+        )
         out[:] = 0
         for row, position in zip(out, positions, strict=True):
             if position >= 0:

@@ -1,16 +1,16 @@
 """Features from a cache, the next ones read while the current ones are used."""
 
-import collections
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import jax
 import numpy as np
 
 from deepgaze_jax.datasets.features import CachePlan
+from deepgaze_jax.datasets.pipeline import read_ahead
 
-__all__ = ["Features", "read_ahead"]
+__all__ = ["Features", "features_ahead"]
 
 #: Threads that copy features from the cache; copying leaves the interpreter free.
 _READERS = 2
@@ -27,16 +27,13 @@ class Features(Protocol):
     def rgb_sha256(self) -> tuple[str, ...]:
         """Hash of each picture's decoded RGB."""
 
-    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
-        """Return the shape of what `read` returns."""
-
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
     ) -> np.ndarray:
         """Return the features of some images of one grid size."""
 
 
-def read_ahead(
+def features_ahead(
     cache: Features,
     parts: Sequence[np.ndarray],
     taps: Sequence[str],
@@ -57,22 +54,17 @@ def read_ahead(
     buffers: dict[tuple[int, ...], list[np.ndarray]] = {}
 
     def read(turn: int) -> np.ndarray:
-        shape = cache.shape(parts[turn], taps)
+        shape = cache.plan.shape(parts[turn], taps)
         return cache.read(parts[turn], taps, buffers[shape][turn % (_READERS + 2)])
 
     for images in parts:
-        shape = cache.shape(images, taps)
+        shape = cache.plan.shape(images, taps)
         if shape not in buffers:
             buffers[shape] = [_aligned(shape) for _ in range(_READERS + 2)]
-    with ThreadPoolExecutor(_READERS) as pool:
-        ahead = collections.deque(
-            pool.submit(read, turn) for turn in range(min(_READERS, len(parts)))
-        )
-        for turn in range(len(parts)):
-            features = put(turn, ahead.popleft().result())
-            if turn + _READERS < len(parts):
-                ahead.append(pool.submit(read, turn + _READERS))
-            yield features
+    turns = range(len(parts))
+    with contextlib.closing(read_ahead(read, turns, _READERS, _READERS)) as parts_read:
+        for turn, features in enumerate(parts_read):
+            yield put(turn, features)
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,7 @@ from deepgaze_jax.folds import Fold
 from deepgaze_jax.metrics import log_likelihood
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement, place
-from deepgaze_jax.read_ahead import Features, read_ahead
+from deepgaze_jax.read_ahead import Features, features_ahead
 from deepgaze_jax.train_step import Batch
 
 __all__ = ["Group", "TrainingData", "check_fixations", "prepare"]
@@ -129,7 +129,7 @@ class TrainingData:
 
         for group in self.groups:
             parts = _cut(self._own(group.images), 8)
-            ahead = read_ahead(self.cache, parts, self.taps, self._put_whole)
+            ahead = features_ahead(self.cache, parts, self.taps, self._put_whole)
             for images, features in zip(parts, ahead, strict=True):
                 sums[:, images] = np.asarray(image_moments(features), np.float64)
         scored = np.concatenate([group.images for group in self.groups])
@@ -145,7 +145,7 @@ class TrainingData:
 
     @property
     def _channels(self) -> int:
-        return self.cache.shape(self.groups[0].images[:1], self.taps)[-1]
+        return self.cache.plan.shape(self.groups[0].images[:1], self.taps)[-1]
 
     def _own(self, images: np.ndarray) -> np.ndarray:
         """Return those of some images whose features this process has."""
@@ -219,7 +219,7 @@ class TrainingData:
         def put(_: int, features: np.ndarray) -> jax.Array:
             return self.placement.put_features(features)
 
-        ahead = read_ahead(self.cache, read, self.taps, put)
+        ahead = features_ahead(self.cache, read, self.taps, put)
         for (step, part, _), (images, weights), features in zip(
             taken, batches, ahead, strict=True
         ):
@@ -252,7 +252,7 @@ class TrainingData:
         def put(turn: int, features: np.ndarray) -> jax.Array:
             return self._put_whole(pieces[turn][0], features)
 
-        ahead = read_ahead(self.cache, parts, self.taps, put)
+        ahead = features_ahead(self.cache, parts, self.taps, put)
         for (k, group, images, weights), features in zip(pieces, ahead, strict=True):
             yield (
                 group.batch(np.int32(k), images, weights, features),

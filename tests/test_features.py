@@ -111,7 +111,7 @@ def test_all_taps_of_two_sizes_equal_the_oracle(params, tmp_path):
     np.testing.assert_array_equal(both[0, ..., :512], found[..., 2048:])
     np.testing.assert_array_equal(both[0, ..., 512:], found[..., :512])
     np.testing.assert_array_equal(both[1], cache.read([0], taps)[0])
-    assert cache.shape([2, 0], taps) == both.shape
+    assert cache.plan.shape([2, 0], taps) == both.shape
 
 
 def test_hashes_are_of_the_decoded_pictures(many, finished):

@@ -178,7 +178,7 @@ def images_of(data, batch):
             out += [
                 int(i)
                 for i in group.images
-                if data.cache.shape([i], data.taps)[1:] == features.shape
+                if data.cache.plan.shape([i], data.taps)[1:] == features.shape
                 and np.array_equal(data.cache.read([i], data.taps)[0], features)
             ]
     return out

@@ -97,6 +97,12 @@ class CachePlan:
         (stored,) = stored_maps((tap,))
         return self.map_channels[self.maps.index(stored)]
 
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of the features of some images of one grid size."""
+        rows, columns = self.grid_sizes[images[0]]
+        channels = sum(self.tap_channels(tap) for tap in taps)
+        return len(images), int(rows), int(columns), channels
+
     @property
     def cells(self) -> np.ndarray:
         """Cells of each image, int64 [n]."""
@@ -221,12 +227,6 @@ class FeatureCache:
     _cells: np.ndarray
     _offsets: np.ndarray
 
-    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
-        """Return the shape of what `read` returns."""
-        rows, columns = self.plan.grid_sizes[images[0]]
-        channels = sum(self.plan.tap_channels(tap) for tap in taps)
-        return len(images), int(rows), int(columns), channels
-
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
     ) -> np.ndarray:
@@ -242,7 +242,7 @@ class FeatureCache:
         Returns:
             float32 [B, rows, columns, channels of all taps].
         """
-        shape = self.shape(images, taps)
+        shape = self.plan.shape(images, taps)
         out = np.empty(shape, np.float32) if out is None else out
         source, start = {}, 0
         for name, channels in zip(self.plan.maps, self.plan.map_channels, strict=True):
