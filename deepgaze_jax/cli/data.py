@@ -15,12 +15,16 @@ from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
 from deepgaze_jax.datasets.fixation_detection import DetectionConfig
+from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.datasets.home import check_dataset_name, data_home
 from deepgaze_jax.datasets.opening import accepted_before, read_recording
 from deepgaze_jax.datasets.readers.table import TableOptions
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation import validate as validate_recording
-from deepgaze_jax.datasets.validation_report import CHECKS, ValidationReport
+from deepgaze_jax.datasets.validation_report import (
+    ValidationReport,
+    check_accepted,
+)
 from deepgaze_jax.datasets.writing import write_recording
 from deepgaze_jax.errors import DataError
 
@@ -140,7 +144,7 @@ def import_dataset(
         "time_unit": time_unit,
     }
     check_dataset_name(name)
-    _check_accepted(accept)
+    check_accepted(accept)
     if (data_home() / name).exists() and not replace:
         raise DataError(
             f"{data_home() / name}: exists; choose another name, or --replace it"
@@ -176,7 +180,8 @@ def import_dataset(
     if any(c.name == "images_unreadable" and c.count for c in report.checks):
         recording = without_unreadable(recording)
     path = write_recording(recording, data_home(), name, report, replace)
-    write_sheet(path / "contact_sheet.png", str(path))
+    written = read_folder(path, allow_missing_images=True)
+    write_sheet(path / "contact_sheet.png", written)
     if not json:
         print(path)
     return 0
@@ -197,7 +202,7 @@ def validate(
             those accepted when it was imported.
         json: Print the report as JSON.
     """
-    _check_accepted(accept)
+    check_accepted(accept)
     recording = read_recording(data)
     with Bar("image", "checking") as bar:
         known = {*accept, *accepted_before(data)}
@@ -234,14 +239,6 @@ def _reader_options(
         flags = ", ".join("--" + name.replace("_", "-") for name in wrong)
         raise UsageError(f"{flags}: not an option of {format}")
     return given
-
-
-def _check_accepted(accept: Sequence[str]) -> None:
-    unknown = [name for name in accept if name not in CHECKS]
-    if unknown:
-        raise UsageError(
-            f"there is no check {unknown[0]!r}; there are: {', '.join(CHECKS)}"
-        )
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import tyro
 
-from deepgaze_jax.cli.messages import Bar, UsageError, say
+from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets.opening import read_meta
 from deepgaze_jax.datasets.tfds_building import build_dataset
 from deepgaze_jax.datasets.tfds_examples import BuildOptions
-from deepgaze_jax.datasets.validation_report import CHECKS
+from deepgaze_jax.datasets.validation_report import check_accepted
 
 __all__ = ["build"]
 
@@ -51,11 +51,7 @@ def build(
         accept: Checks whose problems are known and accepted.
         replace: Replace one that is there.
     """
-    unknown = [check for check in accept if check not in CHECKS]
-    if unknown:
-        raise UsageError(
-            f"there is no check {unknown[0]!r}; there are: {', '.join(CHECKS)}"
-        )
+    check_accepted(accept)
     with Bar("image") as bar:
 
         def progress(stage: str, done: int, total: int) -> None:

@@ -69,15 +69,14 @@ def info(
                 shown = "; ".join(value) if isinstance(value, list) else value
                 print(f"{key.replace('_', ' '):24}{shown}")
     if output is not None:
-        write_sheet(output, data)
+        write_sheet(output, dataset)
         if not json:
             print(output)
     return 0
 
 
-def write_sheet(path: Path, data: str) -> None:
+def write_sheet(path: Path, dataset: FixationDataset) -> None:
     """Write a picture of some images of a data set with their fixations."""
-    dataset = read_dataset(data, allow_missing_images=True)
     sheet = contact_sheet(
         dataset.image_names,
         dataset.image_sizes,

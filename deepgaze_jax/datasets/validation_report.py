@@ -1,12 +1,14 @@
 """The report on a data set: every check, its result and what to do about it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from deepgaze_jax.datasets.axis_evidence import AxisEvidence
+from deepgaze_jax.errors import ConfigError
 
-__all__ = ["CHECKS", "Check", "Status", "ValidationReport"]
+__all__ = ["CHECKS", "Check", "Status", "ValidationReport", "check_accepted"]
 
 #: The checks, in the order of the report.
 CHECKS = (
@@ -28,6 +30,24 @@ CHECKS = (
 )
 
 Status = Literal["ok", "note", "accepted", "problem"]
+
+
+def check_accepted(names: Sequence[str]) -> None:
+    """Returns nothing if there are checks of these names.
+
+    Raises:
+        ConfigError: there is no such check.
+
+    Example:
+        >>> check_accepted(["weather"])
+        Traceback (most recent call last):
+        deepgaze_jax.errors.ConfigError: there is no check 'weather'; there are: ...
+    """
+    unknown = [name for name in names if name not in CHECKS]
+    if unknown:
+        raise ConfigError(
+            f"there is no check {unknown[0]!r}; there are: {', '.join(CHECKS)}"
+        )
 
 
 @dataclass(frozen=True)
