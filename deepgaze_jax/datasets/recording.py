@@ -24,6 +24,7 @@ __all__ = [
     "find_pictures",
     "match_images",
     "running_index",
+    "subjects_in_order",
     "to_milliseconds",
 ]
 
@@ -342,3 +343,21 @@ def fill_image_sizes(
             except DataError:
                 continue
     return sizes
+
+
+def subjects_in_order(
+    subject: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns subjects numbered as they appear, and their names; unused ones go.
+
+    Args:
+        subject: int [n], index into `names` of each row.
+        names: of all subjects.
+
+    Example:
+        >>> subjects_in_order(np.array([2, 0, 2]), ("a", "b", "c"))
+        (array([0, 1, 0]), ('c', 'a'))
+    """
+    used, first, inverse = np.unique(subject, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return np.argsort(order)[inverse], tuple(names[i] for i in used[order])

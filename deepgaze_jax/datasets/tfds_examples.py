@@ -5,19 +5,20 @@ lie in the order of a hash) and its fixations, with the place of each in the aut
 table. So what is read back is what a data folder of the same recording holds.
 """
 
+import abc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
-from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.datasets.recording import Recording, subjects_in_order
 from deepgaze_jax.datasets.validation import validate
 from deepgaze_jax.datasets.validation_report import ValidationReport
 from deepgaze_jax.datasets.writing import describe
@@ -27,10 +28,8 @@ __all__ = [
     "FORMAT_VERSION",
     "PUBLISHED",
     "BuildOptions",
-    "dataset_info",
-    "examples",
+    "FixationsBuilder",
     "read_source",
-    "split_recordings",
 ]
 
 #: Of the examples; readers refuse those of a later one.
@@ -62,7 +61,35 @@ class BuildOptions:
     progress: Callable[[str, int, int], None] | None = None
 
 
-def dataset_info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
+class FixationsBuilder(
+    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
+):
+    """What TFDS calls, for every data set of fixations; each says how it is read.
+
+    Attributes:
+        options: what the user of `build_dataset` has said.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    options = BuildOptions()
+
+    @abc.abstractmethod
+    def read(self, source: Path) -> tuple[Recording, ValidationReport]:
+        """Returns the recording in a folder, and the report on it: `read_source`."""
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return _dataset_info(self)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        recording, report = self.read(Path(dl_manager.manual_dir))
+        return _split_recordings(self, recording, report)
+
+    def _generate_examples(self, recording: Any, images: Any) -> Iterator[Any]:
+        return _examples(recording, images, self.options.progress)
+
+
+def _dataset_info(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetInfo:
     """Returns the information of a data set; all of them have the same features."""
     as_bytes = tfds.features.Encoding.BYTES  # Numbers of 64 bits stay what they are.
     features = {
@@ -177,7 +204,7 @@ def _with_pictures(recording: Recording) -> Recording:
     )
 
 
-def split_recordings(
+def _split_recordings(
     builder: tfds.core.GeneratorBasedBuilder,
     recording: Recording,
     report: ValidationReport,
@@ -196,7 +223,15 @@ def split_recordings(
     """
     if (recording.image_sizes <= 0).any():
         raise DataError(f"{recording.name}: the sizes of some images are not known")
-    recording = _subjects_in_order(recording)
+    # As in a data folder.
+    subject, names = subjects_in_order(
+        recording.fixations.subject, recording.subject_names
+    )
+    recording = replace(
+        recording,
+        fixations=replace(recording.fixations, subject=subject),
+        subject_names=names,
+    )
     config = builder.builder_config
     meta = describe(recording, config.name if config else builder.name, report)
     meta |= {
@@ -215,22 +250,7 @@ def split_recordings(
     }
 
 
-def _subjects_in_order(recording: Recording) -> Recording:
-    """Returns the recording with subjects numbered as they appear, as in a folder."""
-    used, first = np.unique(recording.fixations.subject, return_index=True)
-    used = used[np.argsort(first)]
-    number = np.zeros(len(recording.subject_names), np.int64)
-    number[used] = np.arange(len(used))
-    return replace(
-        recording,
-        fixations=replace(
-            recording.fixations, subject=number[recording.fixations.subject]
-        ),
-        subject_names=tuple(recording.subject_names[i] for i in used),
-    )
-
-
-def examples(
+def _examples(
     recording: Recording,
     images: list[int],
     progress: Callable[[str, int, int], None] | None = None,

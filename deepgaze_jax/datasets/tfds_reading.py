@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.home import GENERIC
 from deepgaze_jax.datasets.picture_sources import RecordPictures
-from deepgaze_jax.datasets.recording import Meta, Recording
+from deepgaze_jax.datasets.recording import Meta, Recording, subjects_in_order
 from deepgaze_jax.datasets.tfds_examples import FORMAT_VERSION
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
@@ -113,7 +113,7 @@ def _read(
     for array in (sizes, scale):
         array.setflags(write=False)
     subjects = tuple(metadata["subject_names"])
-    columns["subject"], subjects = _renumbered(columns["subject"], subjects)
+    columns["subject"], subjects = subjects_in_order(columns["subject"], subjects)
     x, y, duration_ms, _ = columns["fixations"].T
     dataset = FixationDataset(
         name=name,
@@ -170,15 +170,6 @@ def _read_examples(
             for name in _COLUMNS:
                 found[name].append(np.asarray(example[name]))
     return sources, places, found
-
-
-def _renumbered(
-    subject: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns subjects numbered as they appear; a split need not have all of them."""
-    used, first, inverse = np.unique(subject, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return np.argsort(order)[inverse], tuple(names[i] for i in used[order])
 
 
 def _not_readable(path: Path, error: Exception) -> str:

@@ -1,13 +1,14 @@
 """FIGRIM: targets and fillers of a memory task."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
 from deepgaze_jax.datasets.cleaning import CleaningOptions
+from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.datasets.validation_report import ValidationReport
 
 __all__ = ["Builder"]
 
@@ -17,11 +18,9 @@ _PRESENTATIONS = {
 }
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds_examples.FixationsBuilder):
     """Builds `figrim` from its `.mat` files."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(
             name="all_presentations", description="targets were shown up to three times"
@@ -35,20 +34,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "one folder with allImages_release.mat, allImages_fillers.mat or both, and the "
         "pictures Stimuli/<scene>/*.jpg somewhere below it, from figrim.mit.edu"
     )
-    options = tfds_examples.BuildOptions()
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds_examples.dataset_info(self)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
-        recording, report = tfds_examples.read_source(
+    def read(self, source: Path) -> tuple[Recording, ValidationReport]:
+        """Returns the recording in a folder, and the report on it."""
+        return tfds_examples.read_source(
             "figrim",
-            Path(dl_manager.manual_dir),
+            source,
             self.options,
             CleaningOptions(True, True, first_fixation="drop"),
             presentations=_PRESENTATIONS[self.builder_config.name],
         )
-        return tfds_examples.split_recordings(self, recording, report)
-
-    def _generate_examples(self, recording: Any, images: Any) -> Iterator[Any]:
-        return tfds_examples.examples(recording, images, self.options.progress)

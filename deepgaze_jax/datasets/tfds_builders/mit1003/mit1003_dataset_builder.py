@@ -1,22 +1,21 @@
 """MIT1003: 1003 images, 15 subjects."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
 from deepgaze_jax.datasets.cleaning import CleaningOptions
+from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.datasets.validation_report import ValidationReport
 
 __all__ = ["Builder"]
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds_examples.FixationsBuilder):
     """Builds `mit1003` from raw gaze, or from scanpaths as CSV."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(
             name="first_fixation_dropped",
@@ -33,26 +32,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "(ALLSTIMULI/*.jpeg, DATA/<subject>/*.mat); or with "
         "scanpath_MIT1003_<image>.csv and the pictures"
     )
-    options = tfds_examples.BuildOptions()
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds_examples.dataset_info(self)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
-        source = Path(dl_manager.manual_dir)
+    def read(self, source: Path) -> tuple[Recording, ValidationReport]:
+        """Returns the recording in a folder, and the report on it."""
         kept = self.builder_config.name == "first_fixation_kept"
         accept = ("first_fixation",) if kept else ()
         first = "keep" if kept else "drop"
         if any(source.glob("scanpath_MIT1003_*.csv")):
             cleaning = CleaningOptions(True, True, first_fixation=first)
-            recording, report = tfds_examples.read_source(
+            return tfds_examples.read_source(
                 "mit1003_csv", source, self.options, cleaning, accept
             )
-        else:
-            recording, report = tfds_examples.read_source(
-                "mit1003", source, self.options, accept=accept, first_fixation=first
-            )
-        return tfds_examples.split_recordings(self, recording, report)
-
-    def _generate_examples(self, recording: Any, images: Any) -> Iterator[Any]:
-        return tfds_examples.examples(recording, images, self.options.progress)
+        return tfds_examples.read_source(
+            "mit1003", source, self.options, accept=accept, first_fixation=first
+        )

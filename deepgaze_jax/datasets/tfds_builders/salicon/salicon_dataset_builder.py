@@ -1,12 +1,13 @@
 """SALICON in its editions."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
+from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.datasets.validation_report import ValidationReport
 from deepgaze_jax.errors import DataError
 
 __all__ = ["Builder"]
@@ -20,11 +21,9 @@ _CONFIGS = {
 }
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(tfds_examples.FixationsBuilder):
     """Builds `salicon`, each edition and kind of points as its own config."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name=name, description=text)
         for name, text in _CONFIGS.items()
@@ -34,23 +33,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "train/*.mat and val/*.mat (2014: annotations/*.json), and the COCO pictures "
         "COCO_train2014_*.jpg and COCO_val2014_*.jpg somewhere below it"
     )
-    options = tfds_examples.BuildOptions()
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds_examples.dataset_info(self)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+    def read(self, source: Path) -> tuple[Recording, ValidationReport]:
+        """Returns the recording in a folder, and the report on it."""
         edition, kind = self.builder_config.name.split("_")
         of_mat_files = {} if edition == "2014" else {"edition": edition, "kind": kind}
         recording, report = tfds_examples.read_source(
-            "salicon", Path(dl_manager.manual_dir), self.options, **of_mat_files
+            "salicon", source, self.options, **of_mat_files
         )
         if of_mat_files and recording.meta.edition.startswith("JSON"):
             raise DataError(
-                f"{dl_manager.manual_dir}: holds the JSON of 2014, not the .mat files "
+                f"{source}: holds the JSON of 2014, not the .mat files "
                 f"of {edition}; give those, or choose the config 2014_mouse"
             )
-        return tfds_examples.split_recordings(self, recording, report)
-
-    def _generate_examples(self, recording: Any, images: Any) -> Iterator[Any]:
-        return tfds_examples.examples(recording, images, self.options.progress)
+        return recording, report
