@@ -7,7 +7,7 @@ import oracles
 import pytest
 import tiny
 
-from deepgaze_jax import parallel, training
+from deepgaze_jax import training
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
@@ -25,8 +25,7 @@ ONE = {"only_folds": (3,)}
 def world(tiny_weights):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
-        one = jax.local_devices()[:1]
-        patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+        tiny.on_one_device(patch)
         yield
 
 

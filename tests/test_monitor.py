@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from deepgaze_jax import parallel, training
+from deepgaze_jax import training
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, TrainingError
 from deepgaze_jax.monitor import FLAT, alarms, scalars
@@ -66,8 +66,7 @@ def collapsed(tiny_weights, tiny_folders, tmp_path_factory):
     told = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
-        one = jax.local_devices()[:1]
-        patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+        tiny.on_one_device(patch)
         start = training.init_state
 
         def dead(params, *rest):
@@ -121,8 +120,7 @@ def test_event_files_hold_the_log(collapsed):
 def test_what_is_not_finite_is_in_the_folder(
     tiny_cache, tiny_folders, tmp_path, monkeypatch
 ):
-    one = jax.local_devices()[:1]
-    monkeypatch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+    tiny.on_one_device(monkeypatch)
     config = tiny.config(epochs=1, only_folds=(1, 3), learning_rate=1e38)
     run = tmp_path / "run"
     with pytest.raises(TrainingError, match="is not finite at") as error:

@@ -18,8 +18,7 @@ from deepgaze_jax.train_config import TrainConfig
 
 @pytest.fixture(autouse=True)
 def one_device(tiny_cache, monkeypatch):
-    one = jax.local_devices()[:1]
-    monkeypatch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+    tiny.on_one_device(monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import oracles
 import pytest
 import tiny
 
-from deepgaze_jax import parallel, runs, training, training_data
+from deepgaze_jax import runs, training, training_data
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, DataError, TrainingError, WeightsError
@@ -50,9 +50,7 @@ def world(tiny_weights):
         patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
         patch.setattr(training, "make_steps", functools.cache(training.make_steps))
         patch.setattr(training_data, "fit_center_biases", fit_once)
-        # More devices: test_parallel.py.
-        one = jax.local_devices()[:1]
-        patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+        tiny.on_one_device(patch)
         yield
 
 

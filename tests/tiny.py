@@ -2,11 +2,12 @@
 
 import csv
 
+import jax
 import numpy as np
 import oracles
 from PIL import Image
 
-from deepgaze_jax import weights
+from deepgaze_jax import parallel, training, weights
 from deepgaze_jax.model_files import write_tensors
 from deepgaze_jax.training import TrainConfig
 
@@ -14,6 +15,16 @@ WIDE, NARROW = (64, 96), (70, 50)
 #: Shallow taps: the network is cut off early and the readout stays small.
 TAPS = ("conv3_1", "relu3_1", "relu3_2")
 N_EPOCHS = 5
+
+
+def on_one_device(patch):
+    """Let training see one of the devices; more of them: test_parallel.py.
+
+    Args:
+        patch: a `pytest.MonkeyPatch`.
+    """
+    one = jax.local_devices()[:1]
+    patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
 
 
 def write_weights(cache):

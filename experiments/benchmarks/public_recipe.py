@@ -29,6 +29,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import torch
+from _torch_vgg19 import torch_layers, torch_taps
 from torch.nn import functional
 
 from deepgaze_jax import weights
@@ -38,8 +39,6 @@ from deepgaze_jax.folds import make_folds
 from deepgaze_jax.ops import resize_image, scaled_size
 from deepgaze_jax.training import TrainConfig, train
 
-RGB_MEAN = (123.68, 116.779, 103.939)
-LAYERS = (2, 2, 4, 4, 4)
 RADIUS = 20
 
 
@@ -56,13 +55,7 @@ class PublicRecipe(torch.nn.Module):
         """Build it."""
         super().__init__()
         self.taps = taps
-        self.vgg = {
-            name: (
-                torch.from_numpy(np.array(layer["kernel"])).permute(3, 2, 0, 1),
-                torch.from_numpy(np.array(layer["bias"])),
-            )
-            for name, layer in values.items()
-        }
+        self.vgg = torch_layers(values)
         sizes = (512 * len(taps), *widths)
         self.readout = torch.nn.ModuleList(
             torch.nn.Conv2d(a, b, 1, bias=k < len(widths) - 1)
@@ -75,16 +68,7 @@ class PublicRecipe(torch.nn.Module):
         """Return the taps of images [B, 3, H, W], enlarged to the readout grid."""
         x = functional.avg_pool2d(images, 2, ceil_mode=True, count_include_pad=False)
         rows, columns = (math.ceil(n / 2) for n in x.shape[-2:])
-        x, maps = x - torch.tensor(RGB_MEAN)[:, None, None], {}
-        for block, n_layers in enumerate(LAYERS, start=1):
-            for layer in range(1, n_layers + 1):
-                weight, bias = self.vgg[f"conv{block}_{layer}"]
-                x = functional.conv2d(x, weight, bias, padding=1)
-                maps[f"conv{block}_{layer}"] = x
-                x = functional.relu(x)
-                maps[f"relu{block}_{layer}"] = x
-            if block < len(LAYERS):
-                x = functional.max_pool2d(x, 2, ceil_mode=True)
+        maps = torch_taps(self.vgg, x, self.taps)
         x = torch.cat([maps[tap] for tap in self.taps], dim=1)
         return functional.interpolate(x, scale_factor=8)[..., :rows, :columns]
 

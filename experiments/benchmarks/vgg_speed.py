@@ -31,34 +31,20 @@ TAPS = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
 def torch_features(params: Any, dtype: str) -> Callable[[np.ndarray], dict[str, Any]]:
     """Return VGG-19 in PyTorch as a function of an image [height, width, 3]."""
     import torch
-    from torch.nn import functional
+    from _torch_vgg19 import torch_layers, torch_taps
 
     torch.set_num_threads(os.cpu_count() or 1)
-    kind = getattr(torch, dtype)
-    layers = {}
-    for name in vgg.CONVOLUTIONS:
-        kernel = torch.from_numpy(
-            np.array(params[name]["kernel"].transpose(3, 2, 0, 1))
-        )
-        bias = torch.from_numpy(np.array(params[name]["bias"])).to(kind)
-        kernel = kernel.to(kind).to(memory_format=torch.channels_last)
-        layers[name] = kernel, bias
-    mean = torch.tensor(vgg.MEAN_RGB, dtype=kind)
+    form = {"dtype": getattr(torch, dtype), "memory_format": torch.channels_last}
+    layers = {
+        name: (kernel.to(**form), bias.to(form["dtype"]))
+        for name, (kernel, bias) in torch_layers(params).items()
+    }
 
     @torch.inference_mode()
     def features(image: np.ndarray) -> dict[str, Any]:
-        x = (torch.from_numpy(image).to(kind) - mean).permute(2, 0, 1)[None]
-        x, found = x.contiguous(memory_format=torch.channels_last), {}
-        for name in vgg.TAPS[: vgg.TAPS.index(TAPS[-1]) + 1]:
-            if name.startswith("conv"):
-                x = functional.conv2d(x, *layers[name], padding=1)
-            elif name.startswith("relu"):
-                x = functional.relu(x)
-            else:
-                x = functional.max_pool2d(x, 2, 2, ceil_mode=True)
-            if name in TAPS:
-                found[name] = x[0].permute(1, 2, 0)
-        return {tap: maps.numpy() for tap, maps in found.items()}
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].to(**form)
+        maps = torch_taps(layers, x, TAPS)
+        return {tap: maps[tap][0].permute(1, 2, 0).numpy() for tap in TAPS}
 
     return features
 
