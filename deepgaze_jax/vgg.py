@@ -3,7 +3,8 @@
 Reference: Simonyan & Zisserman 2014, arXiv 1409.1556, configuration E.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -155,18 +156,34 @@ def vgg19_features(
             )
             for tap in taps
         }
-    wanted, found = set(taps), {}
-    for name in TAPS:
+    found = _walk(
+        x,
+        taps,
+        lambda name, x: _convolve(x, params[name]["kernel"], params[name]["bias"]),
+        lambda _, x: jnp.maximum(x, 0),
+        lambda x: pool_max(x, 2),
+    )
+    return {tap: maps.reshape(*batch, *maps.shape[1:]) for tap, maps in found.items()}
+
+
+def _walk(
+    x: Any,
+    taps: Sequence[str],
+    convolve: Callable[[str, Any], Any],
+    relu: Callable[[str, Any], Any],
+    pool: Callable[[Any], Any],
+) -> dict[str, Any]:
+    """Return the wanted taps of the network, which is made of three kinds of steps."""
+    found = {}
+    for name in TAPS[: max(map(TAPS.index, taps)) + 1]:
         if name.startswith("conv"):
-            x = _convolve(x, params[name]["kernel"], params[name]["bias"])
+            x = convolve(name, x)
         elif name.startswith("relu"):
-            x = jnp.maximum(x, 0)
+            x = relu(name, x)
         else:
-            x = pool_max(x, 2)
-        if name in wanted:
-            found[name] = x.reshape(*batch, *x.shape[1:])
-            if len(found) == len(wanted):
-                break
+            x = pool(x)
+        if name in taps:
+            found[name] = x
     return {tap: found[tap] for tap in taps}
 
 
@@ -192,28 +209,22 @@ def _winograd_features(
     params: Params, x: jax.Array, taps: Sequence[str]
 ) -> dict[str, jax.Array]:
     """Return the wanted taps of one image [height, width, 3] less the mean."""
-    first = params["conv1_1"]
-    values = _first_planes(x, first["kernel"], first["bias"])
-    planes = Planes(values, *x.shape[:2])
-    wanted, found = set(taps), {}
-    for name in TAPS:
-        if name.startswith("conv") and name != "conv1_1":
-            # The ReLU costs nothing where nobody wants to see what was before it.
-            values, relu = params[name], name not in wanted
-            planes = convolve_planes(
-                planes, values["winograd"], values["bias"], relu=relu
-            )
-        elif name.startswith("relu") and (
-            name == "relu1_1" or f"conv{name[4:]}" in wanted
-        ):
-            planes = planes.relu()
-        elif name.startswith("pool"):
-            planes = max_pool_planes(planes)
-        if name in wanted:
-            found[name] = planes.maps()
-            if len(found) == len(wanted):
-                break
-    return {tap: found[tap] for tap in taps}
+
+    def convolve(name: str, x: Any) -> Planes:
+        values = params[name]
+        if name == "conv1_1":
+            planes = _first_planes(x, values["kernel"], values["bias"])
+            return Planes(planes, *x.shape[:2])
+        # The ReLU costs nothing where nobody wants to see what was before it.
+        relu = name not in taps
+        return convolve_planes(x, values["winograd"], values["bias"], relu=relu)
+
+    def relu(name: str, x: Planes) -> Planes:
+        done = name != "relu1_1" and name.replace("relu", "conv") not in taps
+        return x if done else x.relu()
+
+    found = _walk(x, taps, convolve, relu, max_pool_planes)
+    return {tap: planes.maps() for tap, planes in found.items()}
 
 
 @jax.jit
