@@ -70,7 +70,7 @@ def launch(tiny_folders, tmp_path):
 def ended(process, timeout=240):
     """Exit code, standard output, and standard error without bars."""
     out, err = process.communicate(timeout=timeout)
-    lines = [line for line in re.split(r"[\r\n]", err) if line]
+    lines = [line for line in re.split(r"[\r\n]", err) if line.strip()]
     lines = [line for line in lines if not re.match(r"epoch \d|features:", line)]
     return process.returncode, out, lines
 
