@@ -17,7 +17,6 @@ from deepgaze_jax.datasets.features import (
     stored_maps,
 )
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.datasets.picture_sources import PicturePart
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement
 from deepgaze_jax.read_ahead import Features
@@ -126,12 +125,7 @@ def own_features(
     if whole is not None:
         cache, position = whole, everything
     else:
-        part = dataclasses.replace(
-            dataset,
-            image_names=tuple(dataset.image_names[k] for k in own),
-            image_sizes=dataset.image_sizes[own],
-            pictures=PicturePart(dataset.pictures, tuple(own.tolist())),
-        )
+        part = dataset.select(own)
         scales = plan.image_scales[own]
         part_plan = whole_plan(part, model, scales, plan.dtype)
         params = weights.load_features(model.network)

@@ -2,11 +2,13 @@
 
 Each cache is a folder named by a hash, with `features.bin` (the maps of all images one
 after another), `state.json` (a checksum for each finished image), `about.json` (what
-the cache is, for people and for these functions) and `build.lock`. Caches of earlier
-versions have no `about.json` before they are used again.
+the cache is, for people and for these functions), `key.json` (what it holds, image by
+image) and `build.lock`. Caches of earlier versions have no `about.json` or `key.json`
+before they are used again.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -33,11 +35,12 @@ __all__ = [
     "note_use",
     "remove_cache",
     "stored_caches",
+    "stored_key",
     "write_state",
 ]
 
 FEATURES, LOCK = "features.bin", "build.lock"
-_ABOUT, _STATE = "about.json", "state.json"
+_ABOUT, _KEY, _STATE = "about.json", "key.json", "state.json"
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 #: Threads that compare checksums; it leaves the interpreter free.
@@ -124,15 +127,33 @@ def remove_cache(cache: StoredCache) -> None:
             shutil.rmtree(gone)
 
 
-def note_use(folder: Path, about: Mapping[str, Any]) -> None:
-    """Return nothing; `about.json` is there, and its time is now, if that can be."""
+def note_use(folder: Path, about: Mapping[str, Any], key: str) -> None:
+    """Return nothing; `about.json` is there, and its time is now, if that can be.
+
+    Args:
+        folder: of the cache.
+        about: what it is.
+        key: text that its folder is named by the hash of.
+    """
     path = folder / _ABOUT
     try:
+        if not (folder / _KEY).exists():
+            write_text(folder / _KEY, key)
         if _read_about(folder) != about:
             write_text(path, json.dumps(about) + "\n")
         os.utime(path)
     except OSError:
         pass  # Of a cache that others own it is not essential.
+
+
+def stored_key(cache: StoredCache) -> dict[str, Any]:
+    """Return what a cache holds; nothing where it does not say, or another's key."""
+    try:
+        key = (cache.path / _KEY).read_text(encoding="utf-8")
+        own = hashlib.sha256(key.encode()).hexdigest().startswith(cache.name)
+        return dict(json.loads(key)) if own else {}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def damaged_images(

@@ -30,6 +30,7 @@ from deepgaze_jax.datasets.cache_folder import (
     note_use,
     write_state,
 )
+from deepgaze_jax.datasets.feature_reuse import copy_known
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.pipeline import Order, Source, batches
 from deepgaze_jax.errors import DataError
@@ -300,7 +301,7 @@ def build_cache(
         plan.folder.mkdir(parents=True, exist_ok=True)
         # Another process may be at it: then wait, and find it done.
         with file_lock(plan.folder / LOCK):
-            note_use(plan.folder, plan.about)
+            note_use(plan.folder, plan.about, plan.key)
             checks = finished_images(plan.folder, plan.key_sha256, plan.n_bytes)
             damaged = damaged_images(plan.folder, plan.image_bytes, checks)
             for image in damaged:
@@ -338,7 +339,7 @@ def open_cache(plan: CachePlan) -> FeatureCache | None:
 
 def _opened(plan: CachePlan, checks: dict[str, dict]) -> FeatureCache:
     """Return a finished cache."""
-    note_use(plan.folder, plan.about)
+    note_use(plan.folder, plan.about, plan.key)
     shape = int(plan.cells.sum()), plan.channels
     return FeatureCache(
         plan=plan,
@@ -356,10 +357,17 @@ def _extract(
     checks: dict[str, dict],
     progress: Progress | None,
 ) -> None:
-    """Compute the features of every image that `checks` lacks; fills `checks`."""
+    """Store the features of every image that `checks` lacks; fills `checks`.
+
+    Those that another cache in the same folder has are copied, the rest computed.
+    """
     offsets = np.concatenate([[0], np.cumsum(plan.cells)])
     shape = int(offsets[-1]), plan.channels
     cells = np.memmap(plan.folder / FEATURES, plan.dtype, "r+", shape=shape)
+    if checks_of_copies := copy_known(plan.key, plan.folder, offsets, cells, checks):
+        checks |= checks_of_copies
+        cells.flush()
+        write_state(plan.folder, plan.key_sha256, checks)
     compute = jax.jit(dataclasses.replace(model, taps=plan.maps).features)
     params = jax.device_put(feature_params)
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]

@@ -6,12 +6,17 @@ columns are ignored. Tables are UTF-8 with commas and decimal points.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from deepgaze_jax.datasets.picture_sources import FilePictures, PictureSource
+from deepgaze_jax.datasets.picture_sources import (
+    FilePictures,
+    PicturePart,
+    PictureSource,
+)
 from deepgaze_jax.datasets.pictures import picture_names, picture_size
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
 from deepgaze_jax.errors import DataError
@@ -51,6 +56,30 @@ class FixationDataset:
 
     def __len__(self) -> int:
         return len(self.image_names)
+
+    def select(self, images: Sequence[int]) -> "FixationDataset":
+        """Returns some of the images, with the fixations on them.
+
+        Args:
+            images: indices, each once; their order is that of the result.
+
+        Returns:
+            A data set of the same name, whose images are numbered anew; subjects keep
+            their numbers.
+        """
+        chosen = np.asarray(images, np.int64)
+        number = np.full(len(self), -1)
+        number[chosen] = np.arange(len(chosen))
+        own = self.fixations.of_images(chosen)
+        scales = self.pixels_per_dva
+        return replace(
+            self,
+            image_names=tuple(self.image_names[k] for k in chosen),
+            image_sizes=self.image_sizes[chosen],
+            pixels_per_dva=None if scales is None else scales[chosen],
+            fixations=replace(own, image=number[own.image]),
+            pictures=PicturePart(self.pictures, tuple(chosen.tolist())),
+        )
 
     def image_path(self, index: int) -> Path:
         """Returns the file of a picture, for data sets that consist of files.
