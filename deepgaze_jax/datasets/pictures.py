@@ -2,13 +2,13 @@
 
 import io
 import os
-import warnings
 from pathlib import Path
 
 from PIL import Image
 
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.images import picture_formats
+from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
 __all__ = ["is_picture", "picture_names", "picture_size"]
 
@@ -52,10 +52,9 @@ def picture_size(source: Path | bytes, name: str = "") -> tuple[int, int]:
         DataError: it is not a readable picture.
     """
     try:
-        with warnings.catch_warnings():
-            # Odd metadata and large pictures: reading the header is safe, and loading
-            # has limits of its own.
-            warnings.simplefilter("ignore")
+        # Odd metadata and large pictures: reading the header is safe, and loading has
+        # limits of its own.
+        with no_pillow_warnings():
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(file, formats=picture_formats()) as picture:
                 width, height = picture.size
