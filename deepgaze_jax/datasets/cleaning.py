@@ -1,14 +1,13 @@
 """Defects of rows that the user may have removed: found here, and counted when gone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from deepgaze_jax.datasets.recording import Recording
-from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
-from deepgaze_jax.images import load_image
 
 __all__ = [
     "CleaningOptions",
@@ -180,13 +179,14 @@ def first_rows(recording: Recording) -> np.ndarray:
     return first
 
 
-def without_unreadable(recording: Recording) -> Recording:
-    """Returns the recording with pictures that cannot be read as if not there."""
+def without_unreadable(recording: Recording, unreadable: Sequence[int]) -> Recording:
+    """Returns the recording with pictures that cannot be read as if not there.
+
+    Args:
+        recording: with all pictures.
+        unreadable: indices of images, as `validate` reports them.
+    """
     files = list(recording.image_files)
-    for index, file in enumerate(files):
-        if file is not None:
-            try:
-                load_image(file())
-            except (InputError, DataError):
-                files[index] = None
+    for index in unreadable:
+        files[index] = None
     return replace(recording, image_files=tuple(files))

@@ -172,8 +172,7 @@ def read_source(
             f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}: "
             f"{'; '.join(said)}{remedy}"
         )
-    if any(c.name == "images_unreadable" and c.count for c in report.checks):
-        recording = without_unreadable(recording)
+    recording = without_unreadable(recording, report.unreadable)
     return _with_pictures(recording), report
 
 

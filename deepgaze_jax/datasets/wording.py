@@ -1,0 +1,48 @@
+"""How reports and messages put numbers and lists into words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["contents", "counted", "some"]
+
+_MAX_SHOWN = 10
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Returns a number with what it counts.
+
+    Args:
+        n: the number.
+        one: what stands behind 1.
+        many: what stands behind all other numbers; the same with an s if left out.
+
+    Example:
+        >>> counted(1, "image"), counted(2, "image"), counted(0, "row has", "rows have")
+        ('1 image', '2 images', '0 rows have')
+    """
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Returns the first few names.
+
+    Example:
+        >>> some(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
+
+
+def contents(folder: Path) -> str:
+    """Returns what lies in a folder, for the message that something does not.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     contents(Path(folder))
+        'nothing'
+    """
+    names = sorted(entry.name for entry in folder.iterdir())
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more or "nothing"
