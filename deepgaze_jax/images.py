@@ -136,7 +136,7 @@ def _from_path(path: Path, max_pixels: int) -> np.ndarray:
         with path.open("rb") as file:
             return _from_file(file, str(path), max_pixels)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; check its name and folder") from None
     except PermissionError:
         raise InputError(f"{path}: may not be read (no permission)") from None
     except (OSError, ValueError) as error:

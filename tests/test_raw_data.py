@@ -139,6 +139,8 @@ def test_mit1003_csv(raw, tmp_path, capfd):
     assert kept.image_sizes.tolist() == [[681, 1024]]
     # Seconds, although the columns say milliseconds.
     assert 100 < np.median(kept.fixations.duration_ms) < 500
+    out = capfd.readouterr().out
+    assert "1 table was left out: scanpath_OSIE_1001.csv (--dataset OSIE" in out
     dropped = imported(
         tmp_path, "mit1003_csv", folder, "--first-fixation", "drop", "--replace"
     )
@@ -175,6 +177,8 @@ def test_toronto(raw, tmp_path):
 def test_eyelink(raw, tmp_path):
     folder = raw / "eyelink_asc"
     recording = readers.read("eyelink", folder, eye="both")
+    (note,) = [n for n in recording.meta.conventions if "trial-N" in n]
+    assert "--image-variable NAME (TRIAL_VAR in the files: direction, gap" in note
     assert recording.meta.found == {"files": 11, "trials": 44, "EFIX": 1142}
     dataset = imported(
         tmp_path,

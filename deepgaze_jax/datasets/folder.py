@@ -14,6 +14,7 @@ import numpy as np
 from deepgaze_jax.datasets.picture_sources import FilePictures, PictureSource
 from deepgaze_jax.datasets.pictures import picture_names, picture_size
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.images import load_image
@@ -130,10 +131,9 @@ def read_folder(
     for part in ("images", "fixations.csv"):
         there = root / part
         if not (there.is_dir() if part == "images" else there.is_file()):
-            found = ", ".join(sorted(entry.name for entry in root.iterdir())[:10])
             raise DataError(
-                f"{root}: has no {part}; found {found or 'nothing'}; expected images/ "
-                "and fixations.csv"
+                f"{root}: has no {part}; found {contents(root)}; expected images/ and "
+                "fixations.csv: add it, or import other layouts (deepgaze data import)"
             )
     table = root / "images.csv"
     if table.is_file():

@@ -55,15 +55,20 @@ class FilePictures:
         Example:
             >>> FilePictures(Path("images"), ("a.png",)).read_bytes(0)
             Traceback (most recent call last):
-            deepgaze_jax.errors.InputError: images/a.png: no such file
+            deepgaze_jax.errors.InputError: images/a.png: no such file; restore it, \
+or remove it from the tables
         """
         path = self.path(index)
         try:
             return path.read_bytes()
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
+            raise InputError(
+                f"{path}: no such file; restore it, or remove it from the tables"
+            ) from None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); make it readable"
+            ) from error
 
     def has(self, index: int) -> bool:
         """Returns whether the file is there."""

@@ -182,7 +182,10 @@ def _with_pictures(recording: Recording) -> Recording:
     if there.all():
         return recording
     if not there.any():
-        raise DataError(f"{recording.name}: no image has its picture; add them")
+        raise DataError(
+            f"{recording.name}: no image has its picture; say where they "
+            "are: --images DIR"
+        )
     rows = there[recording.fixations.image]
     n_gone = int((~there).sum())
     recording = recording.select(
@@ -221,7 +224,10 @@ def _split_recordings(
         DataError: the size of an image is not known.
     """
     if (recording.image_sizes <= 0).any():
-        raise DataError(f"{recording.name}: the sizes of some images are not known")
+        raise DataError(
+            f"{recording.name}: the sizes of some images are not known; add their "
+            "pictures: --images DIR"
+        )
     # As in a data folder.
     subject, names = subjects_in_order(
         recording.fixations.subject, recording.subject_names

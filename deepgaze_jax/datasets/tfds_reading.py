@@ -88,11 +88,10 @@ def _read(
         raise DataError(_not_readable(path, error)) from error
     version = metadata.get("examples_version")
     if version != FORMAT_VERSION:
-        found = "has none" if version is None else f"is {version}"
         raise DataError(
             f"{path}: is no data set of fixations that can be read: the version of its "
-            f"examples {found}, expected {FORMAT_VERSION}; build it again: "
-            "deepgaze data build"
+            f"examples is {version or 'not stated'}, expected {FORMAT_VERSION}; build "
+            "it again: deepgaze data build --replace"
         )
     if split and split not in splits:
         raise DataError(f"{path}: has no split {split}; there are: {', '.join(splits)}")
