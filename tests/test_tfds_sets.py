@@ -166,7 +166,14 @@ def test_failures_leave_nothing(home, tmp_path, capfd):
     shutil.copy(folder / "images" / "00.png", folder / "images" / "02.png")
     assert build(*argv, "--replace") == 0
     assert len(read_dataset("tfds/mine")) == 4
-    (record,) = resolve_dataset("tfds/mine").glob("*.array_record*")
+    place = resolve_dataset("tfds/mine")
+    for file in ("dataset_info.json", "features.json"):
+        (place / file).rename(place / f"_{file}")
+        for name in ("tfds/mine", place):
+            with pytest.raises(DataError, match=f"damaged.*lacks {file}; build it"):
+                read_dataset(name)
+        (place / f"_{file}").rename(place / file)
+    (record,) = place.glob("*.array_record*")
     record.write_bytes(record.read_bytes()[:100])
     with pytest.raises(DataError, match="build it again"):
         read_dataset("tfds/mine")
