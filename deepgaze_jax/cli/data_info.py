@@ -22,6 +22,7 @@ from deepgaze_jax.datasets.gold_standard_store import (
 )
 from deepgaze_jax.datasets.home import registered_names
 from deepgaze_jax.datasets.opening import read_dataset, read_meta
+from deepgaze_jax.datasets.published import published_line
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.files import make_folder
 from deepgaze_jax.gold_standard import GoldStandard
@@ -151,6 +152,7 @@ def _summary(
         f"out; bandwidth {_bandwidth(gold)})",
         "format": meta.get("format"),
         "edition": meta.get("edition"),
+        "published": published_line(meta),
         "licence": meta.get("licence"),
         "cite": meta.get("citation"),
         "dropped": [f"{k}: {v}" for k, v in meta.get("dropped", {}).items()],

@@ -17,10 +17,10 @@ def counted(n: int, one: str, many: str = "") -> str:
         many: what stands behind all other numbers; the same with an s if left out.
 
     Example:
-        >>> counted(1, "image"), counted(2, "image"), counted(0, "row has", "rows have")
-        ('1 image', '2 images', '0 rows have')
+        >>> counted(1, "image"), counted(2000, "image"), counted(0, "is", "are")
+        ('1 image', '2,000 images', '0 are')
     """
-    return f"{n} {one if n == 1 else many or one + 's'}"
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def some(names: Sequence[str]) -> str:

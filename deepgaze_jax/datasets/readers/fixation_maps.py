@@ -145,7 +145,13 @@ def _pictures(files: Mapping[str, SourceFile]) -> dict[str, ImageFile]:
         if _NOT_STIMULI & set(parts[:-1]):
             continue
         marks = [i for i, part in enumerate(parts[:-1]) if part in _IMAGE_FOLDERS]
-        found["/".join(parts[marks[-1] + 1 :] if marks else parts)] = file
+        short = "/".join(parts[marks[-1] + 1 :] if marks else parts)
+        if short in found:
+            raise DataError(
+                f"{name} and another picture are both called {short}; give the folder "
+                "of one part of the data set (as trainSet/)"
+            )
+        found[short] = file
     return found
 
 
