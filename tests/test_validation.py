@@ -343,6 +343,15 @@ def test_first_fixation_of_each_presentation():
     cleaned = clean(recording, CleaningOptions(first_fixation="drop"))
     assert cleaned.fixations.fixation_index.tolist() == [1, 3, 4]
     assert cleaned.extra["presentation"].tolist() == ["enc", "rec", "rec"]
+    # Where the first one has gone for another reason, no other takes its place.
+    x = np.where(np.arange(5) == 2, 99.0, 1.0)
+    outside = with_rows(recording, x=x)
+    options = CleaningOptions(drop_out_of_frame=True, first_fixation="drop")
+    for sort in (False, True):
+        cleaned = clean(outside, replace(options, sort=sort))
+        assert cleaned.meta.dropped == {"out of frame": 1, "first fixation": 1}
+        assert len(cleaned.fixations) == 3
+        assert list(cleaned.extra) == ["presentation"]
 
 
 def test_pictures(toy):

@@ -20,6 +20,8 @@ __all__ = [
     "without_unreadable",
 ]
 
+_IS_FIRST = "is first"
+
 
 @dataclass(frozen=True)
 class CleaningOptions:
@@ -43,8 +45,9 @@ class CleaningOptions:
 def clean(recording: Recording, options: CleaningOptions) -> Recording:
     """Returns the recording without the rows that may go; `meta.dropped` counts them.
 
-    The first fixation is the one with index 0: where it has gone for another reason, no
-    other takes its place, as is the convention for MIT1003.
+    The first fixation is the one with index 0, or that a presentation begins with:
+    where it has gone for another reason, no other takes its place, as is the convention
+    for MIT1003.
 
     Example:
         >>> from deepgaze_jax.datasets.recording import Meta
@@ -56,6 +59,11 @@ def clean(recording: Recording, options: CleaningOptions) -> Recording:
         >>> len(recording.fixations), recording.meta.dropped
         (1, {'out of frame': 1})
     """
+    drop_first = options.first_fixation == "drop"
+    if drop_first and "presentation" in recording.extra:
+        # Afterwards nobody could tell whether the first of a presentation has gone.
+        extra = {**recording.extra, _IS_FIRST: first_rows(recording)}
+        recording = replace(recording, extra=extra)
     for wanted, mask_of, reason in (
         (options.drop_nan, not_a_number, "NaN"),
         (options.drop_duplicates, duplicates, "duplicates"),
@@ -66,8 +74,11 @@ def clean(recording: Recording, options: CleaningOptions) -> Recording:
             recording = recording.select(~mask, {reason: int(mask.sum())})
     if options.sort:
         recording = _sorted(recording)
-    if options.first_fixation == "drop":
-        mask = first_rows(recording)
+    if drop_first:
+        extra = dict(recording.extra)
+        mask = extra.pop(_IS_FIRST, None)
+        recording = replace(recording, extra=extra)
+        mask = first_rows(recording) if mask is None else mask
         recording = recording.select(~mask, {"first fixation": int(mask.sum())})
     return recording
 

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -41,12 +42,13 @@ def picture_names(images: Path) -> list[str]:
     return sorted(names, key=os.fsencode)
 
 
-def picture_size(source: Path | bytes, name: str = "") -> tuple[int, int]:
+def picture_size(source: Path | bytes | BinaryIO, name: str = "") -> tuple[int, int]:
     """Returns height and width of the upright picture without decoding it.
 
     Args:
-        source: a file, or the bytes of one.
-        name: how errors call it; the file if left out.
+        source: a file by its name or opened, or the bytes of one; of files only the
+            beginning is read.
+        name: how errors call it; the name of the file if left out.
 
     Raises:
         DataError: it is not a readable picture.
