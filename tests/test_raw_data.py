@@ -158,11 +158,14 @@ def test_mit1003_csv_of_osie(raw, osie):
 
 
 @pytest.mark.parametrize("format", ["mit300", "cat2000"])
-def test_mit300_and_cat2000(raw, tmp_path, format):
+def test_mit300_and_cat2000(raw, tmp_path, format, capfd):
     dataset = imported(tmp_path, format, raw / "mit300_cat2000")
     assert dataset.image_names == ("i210.jpg",)
     assert (len(dataset.fixations), len(dataset.subject_names)) == (259, 1)
     assert dataset.image_sizes.tolist() == [[675, 1024]]
+    out = capfd.readouterr().out
+    assert "259 points of fixation maps" in out
+    assert ("1 is not: is this CAT2000?" in out) == (format == "cat2000")
     dataset.check_image_files()
 
 

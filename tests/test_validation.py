@@ -292,7 +292,7 @@ def test_singular():
     one = Recording("o", ("a",), [[9, 9]], (None,), f, ("s",), Meta("table"))
     text = validate(one).text()
     assert text.startswith("o: 1 image, 1 subject, 1 row\n")
-    for words in ("1 of 1 image has no picture", "0 of 1 row have", "1 fixation\n"):
+    for words in ("1 of 1 image has no picture", "0 of 1 row has", "1 fixation\n"):
         assert words in text
     assert line(one, "subjects") == "1 row"
 

@@ -73,7 +73,7 @@ def build(
         )
     meta = read_meta(path)
     for reason, count in meta["dropped"].items():
-        say(f"dropped: {count} {reason}")
+        say(f"dropped: {count:,} {reason}")
     if line := published_line(meta):
         say(f"published: {line}")
     print(

@@ -9,7 +9,7 @@ from deepgaze_jax.datasets.axis_evidence import contrast_map
 from deepgaze_jax.datasets.pipeline import DECODERS, read_ahead
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation_report import Check
-from deepgaze_jax.datasets.wording import counted, some
+from deepgaze_jax.datasets.wording import counted, part, some
 from deepgaze_jax.errors import DeepGazeError
 from deepgaze_jax.images import load_image
 
@@ -69,7 +69,7 @@ def check_images(
         Check(
             "images_unreadable",
             "problem" if unreadable else "ok",
-            f"{len(unreadable)} of {counted(len(there), 'picture')} cannot be read"
+            f"{len(unreadable):,} of {counted(len(there), 'picture')} cannot be read"
             + (f": {some(list(unreadable.values()))}" if unreadable else ""),
             len(unreadable),
             "restore them, or --allow-missing-images",
@@ -82,11 +82,10 @@ def check_images(
 def _missing(recording: Recording) -> Check:
     names, files = recording.image_names, recording.image_files
     missing = [name for name, file in zip(names, files, strict=True) if file is None]
-    verb = "has" if len(missing) == 1 else "have"
     return Check(
         "images_missing",
         "problem" if missing else "ok",
-        f"{len(missing)} of {counted(len(names), 'image')} {verb} no picture"
+        part(len(missing), len(names), "image", "has|have", "no picture")
         + (f": {some(missing)}" if missing else ""),
         len(missing),
         "--images DIR if they are elsewhere, or --allow-missing-images",

@@ -25,7 +25,7 @@ from deepgaze_jax.datasets.unit_checks import (
     check_units,
 )
 from deepgaze_jax.datasets.validation_report import Check, ValidationReport
-from deepgaze_jax.datasets.wording import counted, some
+from deepgaze_jax.datasets.wording import counted, part, some
 
 __all__ = ["validate"]
 
@@ -90,9 +90,12 @@ def validate(
 
 def _check_rows(recording: Recording) -> Check:
     n = len(recording.fixations)
-    dropped = ", ".join(f"{k}: {v}" for k, v in recording.meta.dropped.items())
+    dropped = ", ".join(f"{k}: {v:,}" for k, v in recording.meta.dropped.items())
     kind = recording.meta.kind
-    text = counted(n, kind.removesuffix("s"), kind)
+    if kind == "fixation maps":
+        text = f"{counted(n, 'point')} of fixation maps"
+    else:
+        text = counted(n, kind.removesuffix("s"), kind)
     text += f"; dropped {dropped}" if dropped else ""
     n_images = len(np.unique(recording.fixations.image))
     if n and n_images < len(recording.image_names):
@@ -144,9 +147,8 @@ def _check_values(recording: Recording) -> list[Check]:
         ),
     ):
         count = int(mask.sum())
-        verb, _, rest = what.partition(" ")
-        verb = verb.split("|")[count != 1]
-        text = f"{count} of {counted(len(fixations), 'row')} {verb} {rest}"
+        verbs, _, rest = what.partition(" ")
+        text = part(count, len(fixations), "row", verbs, rest)
         if count:
             text += f", {place(mask)}"
         if name == "out_of_frame" and n_unsized:
@@ -219,7 +221,7 @@ def _check_first(recording: Recording) -> Check:
     first = first_rows(recording)
     n_first = int((first & known).sum())
     if count := recording.meta.dropped.get("first fixation"):
-        return Check("first_fixation", "ok", f"dropped ({count})")
+        return Check("first_fixation", "ok", f"dropped ({count:,})")
     if n_first < _MIN_FIRST:
         text = "too few to tell" if n_first else "not among the rows"
         return Check("first_fixation", "ok", text)
@@ -242,16 +244,18 @@ def _check_first(recording: Recording) -> Check:
 def _check_subjects(recording: Recording) -> Check:
     fixations = recording.fixations
     n = np.bincount(fixations.subject, minlength=len(recording.subject_names))
-    if not len(n) or not n.any():
+    names = [recording.subject_names[i] for i in np.flatnonzero(n)]
+    n = n[n > 0]
+    if not len(n):
         return Check("subjects", "note", "nobody")
     if recording.meta.kind == "fixation maps":
         return Check("subjects", "note", "not recorded in fixation maps")
     text = counted(int(n.max()), "row")
     if n.min() < n.max():
-        text = f"{n.min()} to {n.max()} rows each, median {int(np.median(n))}"
+        text = f"{n.min():,} to {n.max():,} rows each, median {int(np.median(n)):,}"
     elif len(n) > 1:
         text += " each"
-    few = [recording.subject_names[i] for i in np.flatnonzero(n < 0.1 * np.median(n))]
+    few = [names[i] for i in np.flatnonzero(n < 0.1 * np.median(n))]
     if few:
         text += f"; less than a tenth of that: {some(few)}"
     return Check("subjects", "note" if few or len(n) == 1 else "ok", text, len(few))

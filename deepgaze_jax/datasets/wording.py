@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["contents", "counted", "some"]
+__all__ = ["contents", "counted", "part", "some"]
 
 _MAX_SHOWN = 10
 
@@ -21,6 +21,25 @@ def counted(n: int, one: str, many: str = "") -> str:
         ('1 image', '2,000 images', '0 are')
     """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def part(n: int, total: int, noun: str, verbs: str, rest: str) -> str:
+    """Returns a sentence about some of many.
+
+    Args:
+        n: how many it is true of.
+        total: of how many.
+        noun: what they are.
+        verbs: for one and for several, with a bar between.
+        rest: what stands behind.
+
+    Example:
+        >>> part(1, 2000, "row", "has|have", "no x"), part(0, 1, "row", "is|are", "odd")
+        ('1 of 2,000 rows has no x', '0 of 1 row is odd')
+    """
+    one, several = verbs.split("|")
+    verb = one if 1 in (n, total) else several
+    return f"{n:,} of {counted(total, noun)} {verb} {rest}"
 
 
 def some(names: Sequence[str]) -> str:
