@@ -186,6 +186,7 @@ def test_normalised_and_mixed_units(toy):
     recording = with_rows(toy, x=f.x / width, y=f.y / height)
     assert "units" in problems(recording)
     assert "parts of width and height" in line(recording, "units")
+    assert line(recording, "axes") == "unknown, as are the units"
     one = f.subject == 2
     mixed = with_rows(
         toy, x=np.where(one, f.x / width, f.x), y=np.where(one, f.y / height, f.y)

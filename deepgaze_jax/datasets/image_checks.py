@@ -42,9 +42,11 @@ def check_images(
     def look(index: int) -> tuple[tuple[int, int] | None, np.ndarray | None, str]:
         """Returns the size, the contrast map if wanted, or what is wrong."""
         try:
-            image = load_image(files[index]())
+            image = load_image(files[index](), name=names[index])
         except DeepGazeError as error:
-            return None, None, str(error).partition(";")[0]
+            line = str(error).partition(";")[0]
+            named = line.startswith(names[index])
+            return None, None, line if named else f"{names[index]} ({line})"
         height, width = image.shape[:2]
         return (height, width), contrast_map(image) if index in mapped else None, ""
 
@@ -54,7 +56,7 @@ def check_images(
             size, contrast, error = found
             stated = tuple(recording.image_sizes[index].tolist())
             if size is None:
-                unreadable[index] = f"{names[index]} ({error})"
+                unreadable[index] = error
             elif size != stated and stated[0] > 0:
                 other_size.append(
                     f"{names[index]} ({size[1]} x {size[0]}, stated "

@@ -199,7 +199,8 @@ def _columns_of(
     if image is not None:
         missing = [name for name in missing if name != "image"]
     if missing:
-        advice = f"state which they are: --columns {missing[0]}=..."
+        options_of_them = " ".join(f"{name}=..." for name in missing)
+        advice = f"state which they are: --columns {options_of_them}"
         if missing == ["image"]:
             advice += ", or the image that the table is about: --image NAME"
         raise DataError(
