@@ -3,13 +3,13 @@
 import hashlib
 import io
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
 __all__ = ["MAX_PIXELS", "load_image", "rgb_sha256"]
 
@@ -136,7 +136,7 @@ def _from_path(path: Path, max_pixels: int) -> np.ndarray:
         with path.open("rb") as file:
             return _from_file(file, str(path), max_pixels)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file; check its name and folder") from None
     except PermissionError:
         raise InputError(f"{path}: may not be read (no permission)") from None
     except (OSError, ValueError) as error:
@@ -156,10 +156,9 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
         raise InputError(f"{name}: is a HEIC photograph; convert it to JPEG or PNG")
     formats = picture_formats()
-    with warnings.catch_warnings():
-        # Pillow warns of odd metadata, which does no harm, and of large pictures,
-        # for which the limit below speaks.
-        warnings.simplefilter("ignore")
+    # Pillow warns of odd metadata, which does no harm, and of large pictures, for which
+    # the limit below speaks.
+    with no_pillow_warnings():
         try:
             image = Image.open(file, formats=formats)
         except Image.DecompressionBombError as error:
@@ -193,8 +192,7 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             f"{name}: has the colour mode {image.mode}, which needs a colour profile; "
             "save it as RGB PNG or JPEG"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with no_pillow_warnings():
         # Every plugin of Pillow has its own exceptions for damaged files (OSError,
         # SyntaxError, struct.error, EOFError, ...): all of them mean the same here.
         try:

@@ -27,6 +27,7 @@ LEVELS = {
     "memory": 0,
     "map_checks": 0,
     "ops": 0,
+    "pillow_warnings": 0,
     "roc": 0,
     "visual_angle": 0,
     "winograd": 0,

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -311,7 +312,7 @@ def test_info(home, tmp_path, capfd):
     capfd.readouterr()
     assert run("info") == 0
     assert capfd.readouterr().out == "toy\n"
-    sheet = tmp_path / "sheet.png"
+    sheet = tmp_path / "new" / "folder" / "sheet.png"
     assert run("info", "toy", "-o", sheet) == 0
     out = capfd.readouterr().out
     assert "160 x 120 (12)" in out
@@ -322,9 +323,40 @@ def test_info(home, tmp_path, capfd):
     ):
         assert picture.size == beside.size
         assert len(np.unique(np.asarray(picture))) > 100
+    assert run("info", "toy", "-o", tmp_path / "sheet.JPG") == 0
+    with Image.open(tmp_path / "sheet.JPG") as picture:
+        assert picture.format == "JPEG"
+    capfd.readouterr()
     assert run("info", "toy", "--json") == 0
     found = json.loads(capfd.readouterr().out)
     assert (found["images"], found["subjects"]) == (24, 8)
+
+
+def test_info_refuses_what_is_no_picture_before_anything_is_done(home, tmp_path, capfd):
+    assert run("import", "toy_gaze", "--name", "toy") == 0
+    capfd.readouterr()
+    for argv, message in (
+        (("toy", "-o", tmp_path / "new" / "x.txt"), "let it end in .png or .jpg"),
+        (("toy", "-o", tmp_path / "new" / "x"), "is no picture's name"),
+        (("-o", tmp_path / "new" / "x.png"), "-o needs DATA"),
+        (("--gold-standard",), "--gold-standard needs DATA"),
+        (("toy", "-o", home / "toy" / "images" / "a.png"), "among the pictures"),
+    ):
+        assert message in failed(capfd, 2, "info", *argv)
+    assert not (tmp_path / "new").exists()
+    # Nor is a folder made for data that is not there.
+    assert run("info", "none", "-o", tmp_path / "new" / "x.png") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_info_in_the_singular(home, tmp_path, capfd):
+    path = table(tmp_path, "image,x,y\n" + "a.png,1.5,1\na.png,2.5,3\n")
+    assert run("import", "table", path, "--name", "own") == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("own: 1 image, 1 subject, 2 rows\n")
+    assert err == ""
+    assert run("info", "own") == 0
+    assert re.search(r"^per subject +2$", capfd.readouterr().out, re.M)
 
 
 def test_gold_standard_is_fitted_on_demand_and_kept(home, tmp_path, monkeypatch, capfd):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +7,8 @@ from PIL import Image
 from deepgaze_jax.datasets import folder as folder_module
 from deepgaze_jax.datasets import tables
 from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.datasets.picture_sources import PicturePart
+from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.errors import DataError
 
 HEADER = "image,subject,fixation_index,x,y,duration_ms\n"
@@ -113,6 +117,21 @@ def test_stated_sizes_are_checked_against_headers_on_request(data):
     (data / "images.csv").write_text("image,width,height\na.png,8,6\nb.png,10,21\n")
     with pytest.raises(DataError, match=r"b.png: is 10 x 20 pixels.*states 10 x 21"):
         read_folder(data).check_image_files()
+
+
+def test_checking_sizes_reads_headers_alone(data, monkeypatch):
+    dataset = read_folder(data)
+    whole = data / "images" / "a.png"
+    whole.write_bytes(whole.read_bytes()[:45])  # Cut off behind the header.
+
+    def read_bytes(path):
+        raise AssertionError(f"{path} is read as a whole")
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    dataset.check_image_files()
+    part = PicturePart(dataset.pictures, (1,))
+    with part.open(0) as file:
+        assert picture_size(file) == (20, 10)
 
 
 def test_missing_parts(data, tmp_path):

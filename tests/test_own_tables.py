@@ -106,10 +106,38 @@ def test_columns_are_recognised_or_named(folder):
         readers.read("table", path)
     columns = {"image": "Bild", "subject": "Person", "x": "links", "y": "oben"}
     is_the_table(readers.read("table", path, options=TableOptions(columns=columns)))
-    with pytest.raises(InputError, match="it can name"):
+    with pytest.raises(DataError, match=r"--columns image=\.\.\. x=\.\.\. y=\.\.\.$"):
+        readers.read("table", path)
+    with pytest.raises(InputError, match=r"^--columns names a; it can name"):
         readers.read("table", path, options=TableOptions(columns={"a": "b"}))
-    with pytest.raises(DataError, match="no column 'z'"):
+    with pytest.raises(DataError, match=r"no column 'z'.*--columns x=\.\.\.: Bild"):
         readers.read("table", path, options=TableOptions(columns={"x": "z"}))
+
+
+def test_columns_with_units_in_brackets(folder):
+    header = (
+        *("Stimulus", "Participant", "Fixation Index"),
+        *("Gaze X (px)", "Gaze Y [MCS px]", "Duration [ms]"),
+    )
+    notes = is_the_table(readers.read("table", write(folder, header=header)))
+    assert any("x is 'Gaze X (px)'" in note for note in notes)
+    # The column in the unit that was stated is taken, whichever comes first.
+    header = (*HEADER[:3], "X (deg)", "Y (deg)", "x [pixels]", "y [pixels]", "dur (s)")
+    rows = [(a, s, i, x / 9, y / 9, x, y, d / 1000) for a, s, i, x, y, d in ROWS]
+    notes = is_the_table(readers.read("table", write(folder, rows, header)))
+    assert "columns that are not read: X (deg), Y (deg)" in notes
+    path = write(folder, header=(*HEADER[:3], "x (norm)", "y (norm)", "duration_ms"))
+    with pytest.raises(InputError, match=r"'x \(norm\)' is in normalised, not in px"):
+        readers.read("table", path)
+    found = readers.read("table", path, options=TableOptions(units="normalised"))
+    assert found.fixations.x[0] == 1.5 * 8
+    columns = {"x": "x (norm)", "y": "y (norm)"}
+    is_the_table(readers.read("table", path, options=TableOptions(columns=columns)))
+    # Nanoseconds are no duration in ms or s.
+    path = write(folder, header=(*HEADER[:5], "duration [ns]"))
+    found = readers.read("table", path)
+    assert np.isnan(found.fixations.duration_ms).all()
+    assert "columns that are not read: duration [ns]" in found.meta.conventions
 
 
 def test_seconds_and_indices_from_1(folder):
@@ -142,7 +170,7 @@ def test_units_and_origins(folder):
         pixels_per_dva=5.0,
     )
     assert dva.pixels_per_dva.tolist() == [5, 5]
-    with pytest.raises(InputError, match="pixels_per_dva"):
+    with pytest.raises(InputError, match="--pixels-per-dva"):
         readers.read("table", folder, options=TableOptions(units="dva"))
     with pytest.raises(InputError, match="count from 1"):
         readers.read(
@@ -160,7 +188,7 @@ def test_what_a_table_lacks(folder):
     assert recording.subject_names == ("table",)
     assert recording.fixations.fixation_index.tolist() == [0, 1, 2]
     assert np.isnan(recording.fixations.duration_ms).all()
-    assert "1 pictures without fixations were left out" in recording.meta.conventions
+    assert "1 picture without fixations was left out" in recording.meta.conventions
 
 
 def test_unknown_images_and_missing_values_stay(folder):
@@ -189,13 +217,13 @@ def test_names_without_ending_and_in_capitals(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "is empty"),
-        (b"image,x,y\n", "no fixations below"),
+        (b"", "is empty; export it again"),
+        (b"image,x,y\n", "no fixations below its header; export it again"),
         (b"image,x,y\na.png,1\n", "line 2: has 2 values for 3 columns"),
         (b"image,x,y\na.png,1,abc\n", "line 2: y is 'abc'"),
         (b"image,x,x,y\na.png,1,1,2\n", "column x is there twice"),
         (b"image,x,y\n,1,2\n", "line 2: image is empty"),
-        (b"\x00\x01\x02", "is not text"),
+        (b"\x00\x01\x02", "is not text.*save it as CSV"),
         (b'image,x,y\n"a.png,1,2\n', "not a table|lacks|values"),
     ],
 )
@@ -204,6 +232,28 @@ def test_broken_tables(folder, text, message):
     with pytest.raises(DataError, match=message) as error:
         readers.read("table", folder / "table.csv")
     assert "\n" not in str(error.value)
+
+
+def test_files_that_are_not_there(folder):
+    with pytest.raises(DataError, match="no such file; give the table"):
+        readers.read("table", folder / "none.csv")
+    with pytest.raises(DataError, match="is a folder; give the table"):
+        load_table(folder)
+    with pytest.raises(
+        DataError, match=r"has no table; found a\.png, b\.png; expected"
+    ):
+        readers.read("table", folder)
+
+
+def test_folders_in_seconds(folder):
+    (folder / "images").mkdir()
+    (folder / "a.png").rename(folder / "images" / "a.png")
+    (folder / "b.png").rename(folder / "images" / "b.png")
+    rows = [(a, s, i, x, y, d / 1000) for a, s, i, x, y, d in ROWS]
+    write(folder, rows).rename(folder / "fixations.csv")
+    recording = readers.read("fixations_folder", folder)
+    np.testing.assert_allclose(recording.fixations.duration_ms, [0.2, 0.15, 0.32])
+    is_the_table(readers.read("fixations_folder", folder, time_unit="s"))
 
 
 def test_the_two_readers_of_folders_agree(tmp_path):

@@ -139,6 +139,8 @@ def test_mit1003_csv(raw, tmp_path, capfd):
     assert kept.image_sizes.tolist() == [[681, 1024]]
     # Seconds, although the columns say milliseconds.
     assert 100 < np.median(kept.fixations.duration_ms) < 500
+    out = capfd.readouterr().out
+    assert "1 table was left out: scanpath_OSIE_1001.csv (--dataset OSIE" in out
     dropped = imported(
         tmp_path, "mit1003_csv", folder, "--first-fixation", "drop", "--replace"
     )
@@ -156,11 +158,14 @@ def test_mit1003_csv_of_osie(raw, osie):
 
 
 @pytest.mark.parametrize("format", ["mit300", "cat2000"])
-def test_mit300_and_cat2000(raw, tmp_path, format):
+def test_mit300_and_cat2000(raw, tmp_path, format, capfd):
     dataset = imported(tmp_path, format, raw / "mit300_cat2000")
     assert dataset.image_names == ("i210.jpg",)
     assert (len(dataset.fixations), len(dataset.subject_names)) == (259, 1)
     assert dataset.image_sizes.tolist() == [[675, 1024]]
+    out = capfd.readouterr().out
+    assert "259 points of fixation maps" in out
+    assert ("1 is not: is this CAT2000?" in out) == (format == "cat2000")
     dataset.check_image_files()
 
 
@@ -175,6 +180,8 @@ def test_toronto(raw, tmp_path):
 def test_eyelink(raw, tmp_path):
     folder = raw / "eyelink_asc"
     recording = readers.read("eyelink", folder, eye="both")
+    (note,) = [n for n in recording.meta.conventions if "trial-N" in n]
+    assert "--image-variable NAME (TRIAL_VAR in the files: direction, gap" in note
     assert recording.meta.found == {"files": 11, "trials": 44, "EFIX": 1142}
     dataset = imported(
         tmp_path,

@@ -42,6 +42,9 @@ def refused(message, format, folder, error=DataError, **options):
 def test_every_reader_says_what_it_expects(format, tmp_path):
     refused("no such", format, tmp_path / "nothing")
     refused(str(tmp_path), format, tmp_path)
+    # What is there instead, and what to do.
+    (tmp_path / "else.xyz").write_text("")
+    refused(r"else\.xyz; \S+|no such file; found else\.xyz; \S+", format, tmp_path)
     with pytest.raises(InputError, match="there are"):
         readers.read("tiff", tmp_path)
 
@@ -370,6 +373,33 @@ def test_eyelink_image_messages(tmp_path, message, expected):
     write_asc(tmp_path, f"MSG 210 {message}", 512 + 40, 384 - 20)
     fixations = readers.read("eyelink", tmp_path).fixations
     assert (fixations.x[1], fixations.y[1]) == expected
+
+
+def test_eyelink_trials_that_name_no_image(tmp_path):
+    def said(folder):
+        notes = readers.read("eyelink", folder).meta.conventions
+        return next(note for note in notes if "trial-N" in note)
+
+    write_asc(tmp_path, "MSG 210 !V TRIAL_VAR condition easy")
+    assert "condition" in said(tmp_path)
+    assert "--image-variable" not in said(tmp_path)
+    # Two people: is the first trial of one the picture of the other's?
+    (tmp_path / "other").mkdir()
+    write_asc(tmp_path / "other", "MSG 210 !V TRIAL_VAR condition hard")
+    assert "taken for the same picture" in said(tmp_path)
+    assert "--image-variable" in said(tmp_path)
+
+
+def test_eyelink_files_of_one_name_are_different_people(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        write_asc(tmp_path / name, "MSG 210 nothing")
+    recording = readers.read("eyelink", tmp_path)
+    assert recording.subject_names == ("first/anna", "second/anna")
+    assert len(recording.fixations) == 6
+    packed = (tmp_path / "first" / "anna.asc.gz").read_bytes()
+    (tmp_path / "first" / "anna.asc").write_bytes(gzip.decompress(packed))
+    refused("are the same recording; remove one", "eyelink", tmp_path)
 
 
 def test_eyelink_files_without_events_or_cut_off(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.axis_evidence import READINGS
-from deepgaze_jax.datasets.cleaning import CleaningOptions, clean
+from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
 from deepgaze_jax.datasets.recording import Meta, Recording
 from deepgaze_jax.datasets.validation import validate
 from deepgaze_jax.datasets.validation_report import CHECKS
@@ -186,6 +186,7 @@ def test_normalised_and_mixed_units(toy):
     recording = with_rows(toy, x=f.x / width, y=f.y / height)
     assert "units" in problems(recording)
     assert "parts of width and height" in line(recording, "units")
+    assert line(recording, "axes") == "unknown, as are the units"
     one = f.subject == 2
     mixed = with_rows(
         toy, x=np.where(one, f.x / width, f.x), y=np.where(one, f.y / height, f.y)
@@ -193,6 +194,125 @@ def test_normalised_and_mixed_units(toy):
     assert problems(mixed) == ["units"]
     assert "units are mixed" in line(mixed, "units")
     assert "subject2" in line(mixed, "units")
+
+
+@pytest.mark.parametrize("group", ["image", "scanpath", "row"])
+def test_units_that_are_mixed_by_image_scanpath_or_row(toy, group):
+    f = toy.fixations
+    height, width = toy.image_sizes[f.image].T
+    odd = {
+        "image": np.isin(f.image, (1, 4)),
+        "scanpath": (f.image == 3) & (f.subject == 5),
+        "row": np.arange(len(f)) % 9 == 4,
+    }[group]
+    named = {
+        "image": "image toy001.png, toy004.png",
+        "scanpath": "subject subject5 on toy003.png",
+        "row": "",
+    }[group]
+    mixed = with_rows(
+        toy, x=np.where(odd, f.x / width, f.x), y=np.where(odd, f.y / height, f.y)
+    )
+    assert problems(mixed) == ["units"]
+    text = line(mixed, "units")
+    assert "units are mixed" in text and str(odd.sum()) in text and named in text
+
+
+def test_one_point_in_the_corner_is_no_unit(toy):
+    corner = with_rows(
+        toy,
+        x=changed(toy.fixations.x, slice(7, 10), 0.5),
+        y=changed(toy.fixations.y, slice(7, 10), 0.5),
+    )
+    assert problems(corner) == []
+
+
+def test_points_at_zero_are_noted(toy):
+    lost = with_rows(
+        toy,
+        x=changed(toy.fixations.x, slice(7, 10), 0),
+        y=changed(toy.fixations.y, slice(7, 10), 0),
+    )
+    assert problems(lost) == []
+    assert "3 points are exactly at 0, 0" in validate(lost).text()
+
+
+def test_durations_in_seconds(toy):
+    f = toy.fixations
+    (check,) = validate(with_rows(toy, duration_ms=f.duration_ms / 1000)).problems
+    assert check.name == "durations" and "seem to be seconds" in check.text
+    assert check.remedy.startswith("--time-unit s")
+    (check,) = validate(with_rows(toy, duration_ms=f.duration_ms * 1000)).problems
+    assert "microseconds" in check.text
+    for odd, named in ((f.subject == 2, "subject subject2"), (f.image == 1, "toy001")):
+        mixed = np.where(odd, f.duration_ms / 1000, f.duration_ms)
+        (check,) = validate(with_rows(toy, duration_ms=mixed)).problems
+        assert check.name == "durations" and "units are mixed" in check.text
+        assert named in check.text and f"{odd.sum()} durations" in check.text
+    both = changed(f.duration_ms / 1000, 4, -1)
+    assert problems(with_rows(toy, duration_ms=both)) == ["durations"] * 2
+
+
+def test_a_mirrored_table_of_a_few_images_gets_a_note():
+    few = readers.read("toy_gaze", n_images=4, n_subjects=6, seed=3)
+    f = few.fixations
+    assert "may be" not in line(few, "axes")
+    width = few.image_sizes[f.image][:, 1]
+    mirrored = with_rows(few, x=width - f.x)
+    (check,) = [c for c in validate(mirrored).checks if c.name == "axes"]
+    assert check.status == "note"
+    assert "may be mirrored" in check.text and "4 images, too few" in check.text
+
+
+def test_whole_numbers_without_a_zero_get_a_note(toy):
+    f = toy.fixations
+    height, width = toy.image_sizes[f.image].T
+    x = np.clip(np.floor(f.x) + 1, 2, width - 2)
+    y = np.clip(np.floor(f.y) + 1, 2, height - 2)
+    whole = with_rows(toy, x=x, y=y)
+    (check,) = [c for c in validate(whole).checks if c.name == "origin"]
+    assert check.status == "note"
+    assert "whole numbers and none is 0" in check.text
+    assert "--origin 0 or 1" in check.text
+    assert line(with_rows(toy, x=changed(x, 0, 0), y=y), "origin") == "counts from 0"
+    assert line(with_rows(toy, x=x + 0.5, y=y), "origin").startswith("no sign")
+    stated = replace(whole, meta=replace(toy.meta, origin_stated=True))
+    assert line(stated, "origin") == "stated"
+
+
+def test_images_of_unknown_size_are_said_to_be_unknown(toy):
+    unknown = replace(toy, image_sizes=np.zeros((8, 2), int), image_files=(None,) * 8)
+    text = validate(unknown).text()
+    assert "nan" not in text.replace(" nan  ", "")
+    assert line(unknown, "axes").startswith("unknown")
+    assert f"of {len(toy.fixations)} the image has no known size" in text
+
+
+def test_singular():
+    f = Fixations([0], [0], [0], [5.0], [5.0])
+    one = Recording("o", ("a",), [[9, 9]], (None,), f, ("s",), Meta("table"))
+    text = validate(one).text()
+    assert text.startswith("o: 1 image, 1 subject, 1 row\n")
+    for words in ("1 of 1 image has no picture", "0 of 1 row has", "1 fixation\n"):
+        assert words in text
+    assert line(one, "subjects") == "1 row"
+
+
+def test_pictures_are_decoded_once(toy):
+    calls = []
+
+    def counted(index):
+        calls.append(index)
+        return toy.image_files[index]()
+
+    png = toy.image_files[0]()
+    files = [lambda i=i: counted(i) for i in range(8)]
+    files[3] = lambda: calls.append(3) or png[:-300]
+    recording = replace(toy, image_files=tuple(files))
+    report = validate(recording)
+    cleaned = without_unreadable(recording, report.unreadable)
+    assert [i for i, file in enumerate(cleaned.image_files) if file is None] == [3]
+    assert sorted(calls) == list(range(8))
 
 
 def test_first_fixation_on_the_cross(toy):
@@ -224,6 +344,15 @@ def test_first_fixation_of_each_presentation():
     cleaned = clean(recording, CleaningOptions(first_fixation="drop"))
     assert cleaned.fixations.fixation_index.tolist() == [1, 3, 4]
     assert cleaned.extra["presentation"].tolist() == ["enc", "rec", "rec"]
+    # Where the first one has gone for another reason, no other takes its place.
+    x = np.where(np.arange(5) == 2, 99.0, 1.0)
+    outside = with_rows(recording, x=x)
+    options = CleaningOptions(drop_out_of_frame=True, first_fixation="drop")
+    for sort in (False, True):
+        cleaned = clean(outside, replace(options, sort=sort))
+        assert cleaned.meta.dropped == {"out of frame": 1, "first fixation": 1}
+        assert len(cleaned.fixations) == 3
+        assert list(cleaned.extra) == ["presentation"]
 
 
 def test_pictures(toy):

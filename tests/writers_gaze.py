@@ -57,12 +57,12 @@ def write_mit1003(folder, stems, subjects, zipped=True):
         )
         for j, subject in enumerate(subjects):
             trials[subject, stem] = gaze(10 * i + j)
-            struct = {
-                "imgName": f"{stem}.jpeg",
-                "DATA": {"eyeData": trials[subject, stem]},
-            }
+            data = np.zeros((1, 2), [("eyeData", "O"), ("trial", "O")])
+            data[0, 0] = trials[subject, stem], float(i + 1)
+            data[0, 1] = np.zeros((0, 2)), 0.0
+            struct = {"imgName": f"{stem}.jpeg", "DATA": data}
             members["DATA.zip", f"DATA/{subject}/{stem}.mat"] = mat_bytes(
-                {stem[:31]: struct}
+                {stem[:63]: struct}
             )
     for (archive, name), data in members.items():
         if zipped:

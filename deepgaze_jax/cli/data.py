@@ -177,8 +177,7 @@ def import_dataset(
             "says what can be done"
         )
         return 1
-    if any(c.name == "images_unreadable" and c.count for c in report.checks):
-        recording = without_unreadable(recording)
+    recording = without_unreadable(recording, report.unreadable)
     path = write_recording(recording, data_home(), name, report, replace)
     written = read_folder(path, allow_missing_images=True)
     write_sheet(path / "contact_sheet.png", written)

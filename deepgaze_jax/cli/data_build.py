@@ -8,9 +8,11 @@ import tyro
 from deepgaze_jax.cli.messages import Bar, say
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.datasets.opening import read_meta
+from deepgaze_jax.datasets.published import published_line
 from deepgaze_jax.datasets.tfds_building import build_dataset
 from deepgaze_jax.datasets.tfds_examples import BuildOptions
 from deepgaze_jax.datasets.validation_report import check_accepted
+from deepgaze_jax.datasets.wording import counted
 
 __all__ = ["build"]
 
@@ -26,6 +28,7 @@ def build(
     data_dir: Annotated[Path | None, unset("DIR")] = None,
     images: Annotated[Path | None, unset("DIR")] = None,
     allow_missing_images: bool = False,
+    allow_part: bool = False,
     accept: Annotated[tuple[str, ...], unset("CHECK...")] = (),
     replace: bool = False,
 ) -> int:
@@ -48,6 +51,7 @@ def build(
         images: Folder of the pictures, where they are elsewhere.
         allow_missing_images: Leave images without a readable picture
             out, with their fixations.
+        allow_part: Accept fewer images and subjects than were published.
         accept: Checks whose problems are known and accepted.
         replace: Replace one that is there.
     """
@@ -62,15 +66,20 @@ def build(
             source,
             config=config,
             data_dir=data_dir,
-            options=BuildOptions(images, allow_missing_images, accept, progress),
+            options=BuildOptions(
+                images, allow_missing_images, allow_part, accept, progress
+            ),
             replace=replace,
         )
     meta = read_meta(path)
     for reason, count in meta["dropped"].items():
-        say(f"dropped: {count} {reason}")
+        say(f"dropped: {count:,} {reason}")
+    if line := published_line(meta):
+        say(f"published: {line}")
     print(
-        f"{meta['n_pictures']} images, {meta['n_subjects']} subjects, "
-        f"{meta['n_rows']} rows ({meta['kind']})"
+        f"{counted(meta['n_pictures'], 'image')}, "
+        f"{counted(meta['n_subjects'], 'subject')}, "
+        f"{counted(meta['n_rows'], 'row')} ({meta['kind']})"
     )
     print(path)
     return 0

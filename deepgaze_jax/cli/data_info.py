@@ -9,8 +9,12 @@ import numpy as np
 import tyro
 
 from deepgaze_jax.center_bias import fit_center_bias
-from deepgaze_jax.cli.messages import say
-from deepgaze_jax.datasets.contact_sheet import contact_sheet, write_contact_sheet
+from deepgaze_jax.cli.messages import UsageError, say
+from deepgaze_jax.datasets.contact_sheet import (
+    SHEET_FORMATS,
+    contact_sheet,
+    write_contact_sheet,
+)
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.gold_standard_store import (
     store_gold_standard,
@@ -18,7 +22,9 @@ from deepgaze_jax.datasets.gold_standard_store import (
 )
 from deepgaze_jax.datasets.home import registered_names
 from deepgaze_jax.datasets.opening import read_dataset, read_meta
+from deepgaze_jax.datasets.published import published_line
 from deepgaze_jax.errors import DataError
+from deepgaze_jax.files import make_folder
 from deepgaze_jax.gold_standard import GoldStandard
 from deepgaze_jax.gold_standard_fit import fit_gold_standard
 from deepgaze_jax.weights import cache_dir
@@ -49,16 +55,27 @@ def info(
     Args:
         data: Name (NAME:SPLIT of built ones), or folder with images/
             and fixations.csv.
-        output: Picture to be written: some images with their fixations.
+        output: Picture to be written (PNG or JPEG): some images with their
+            fixations.
         gold_standard: Fit the gold standard (how well the other people's fixations
             predict a person's) if that has not been done; says first how
             long it takes. It is kept and shown from then on.
         json: Print a JSON object.
     """
+    if output is not None:
+        _check_sheet(output, data)
     if data is None:
+        if gold_standard:
+            raise UsageError("--gold-standard needs DATA, the data set to be fitted")
         print("\n".join(registered_names()) or "no data sets yet: deepgaze data import")
         return 0
     dataset = read_dataset(data, allow_missing_images=True)
+    if output is not None:
+        if output.resolve().is_relative_to((dataset.root / "images").resolve()):
+            raise UsageError(
+                f"{output}: lies among the pictures of {data}; choose another"
+            )
+        make_folder(output.parent)
     gold = _gold_standard(dataset, fit=gold_standard)
     found = _summary(dataset, read_meta(data), gold)
     if json:
@@ -86,6 +103,19 @@ def write_sheet(path: Path, dataset: FixationDataset) -> None:
     write_contact_sheet(path, sheet)
 
 
+def _check_sheet(path: Path, data: str | None) -> None:
+    """Refuse what no picture can be written to, before anything is done."""
+    if data is None:
+        raise UsageError("-o needs DATA, the data set whose images are to be shown")
+    if path.suffix.lower() not in SHEET_FORMATS:
+        raise UsageError(
+            f"-o {path}: is no picture's name; let it end in "
+            f"{' or '.join(SHEET_FORMATS)}"
+        )
+    if path.is_dir():
+        raise UsageError(f"-o {path}: is a folder; name a file in it")
+
+
 def _summary(
     dataset: FixationDataset, meta: dict[str, Any], gold: GoldStandard | None
 ) -> dict[str, Any]:
@@ -111,12 +141,8 @@ def _summary(
         "sizes": shown,
         "subjects": len(dataset.subject_names),
         meta.get("kind", "fixations").replace(" ", "_"): len(fixations),
-        "per_subject": f"{per_subject.min()} to {per_subject.max()}",
-        "pixels_per_dva": None
-        if scale is None
-        else f"{scale.min():g}"
-        if scale.min() == scale.max()
-        else f"{scale.min():g} to {scale.max():g}",
+        "per_subject": _span(per_subject.min(), per_subject.max(), "d"),
+        "pixels_per_dva": None if scale is None else _span(scale.min(), scale.max()),
         "center_bias_LL": None
         if bias is None
         else f"{bias:.3f} bit/fixation over uniform (leave one image out)",
@@ -126,6 +152,7 @@ def _summary(
         f"out; bandwidth {_bandwidth(gold)})",
         "format": meta.get("format"),
         "edition": meta.get("edition"),
+        "published": published_line(meta),
         "licence": meta.get("licence"),
         "cite": meta.get("citation"),
         "dropped": [f"{k}: {v}" for k, v in meta.get("dropped", {}).items()],
@@ -168,6 +195,10 @@ def _duration(dataset: FixationDataset) -> str:
         seconds = (time.perf_counter() - start) * work.sum() / work[sample].sum()
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes > 1 else "a minute" if minutes else "seconds"
+
+
+def _span(low: float, high: float, form: str = "g") -> str:
+    return f"{low:{form}}" + (f" to {high:{form}}" if low < high else "")
 
 
 def _bandwidth(gold: GoldStandard) -> str:

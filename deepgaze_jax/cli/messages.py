@@ -1,6 +1,7 @@
 """What the command line says on standard error, and how it shows progress."""
 
 import sys
+import time
 from types import TracebackType
 
 from tqdm import tqdm
@@ -8,6 +9,9 @@ from tqdm import tqdm
 from deepgaze_jax.errors import DeepGazeError
 
 __all__ = ["Bar", "UsageError", "complain", "say"]
+
+
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 class UsageError(DeepGazeError):
@@ -27,6 +31,9 @@ def complain(error: Exception | str) -> None:
 class Bar:
     """A progress bar on standard error that appears at the first report.
 
+    Where that is no terminal but a file or a pipe, it says a line every minute instead,
+    and the last note of each title.
+
     Args:
         unit: of what is counted; "B" for bytes.
         title: stands in front, where the reports have none of their own.
@@ -36,10 +43,14 @@ class Bar:
         self._unit = unit
         self._title = title
         self._bar: tqdm | None = None
+        self._lines = None if sys.stderr.isatty() else _Lines(unit)
 
     def __call__(self, done: int, total: int, title: str = "") -> None:
         """Show how far it is; a new title starts a new bar."""
         title = title or self._title
+        if self._lines is not None:
+            self._lines(done, total, title)
+            return
         if self._bar is not None and self._bar.desc.removesuffix(": ") != title:
             self.close()
         if self._bar is None:
@@ -55,11 +66,15 @@ class Bar:
 
     def note(self, text: str) -> None:
         """Show a text behind the bar."""
-        if self._bar is not None:
+        if self._lines is not None:
+            self._lines.note = text
+        elif self._bar is not None:
             self._bar.set_postfix_str(text)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
+        if self._lines is not None:
+            self._lines.close()
         if self._bar is not None:
             self._bar.close()
         self._bar = None
@@ -74,3 +89,31 @@ class Bar:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Lines:
+    """Progress where lines cannot be overwritten."""
+
+    def __init__(self, unit: str):
+        self.note = ""
+        self._unit = unit
+        self._title = ""
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, title: str) -> None:
+        if title != self._title:
+            self.close()
+            self._title = title
+        waited = time.monotonic() - self._said
+        if done != total and waited >= _SECONDS_BETWEEN_LINES:
+            self._said = time.monotonic()
+            scale, unit = (1e6, "MB") if self._unit == "B" else (1, f"{self._unit}s")
+            of_total = f" of {total / scale:.0f}" if total else ""
+            count = f"{done / scale:.0f}{of_total} {unit}"
+            say(": ".join(filter(None, (title, count))))
+
+    def close(self) -> None:
+        """Say what was noted."""
+        if self.note:
+            say(": ".join(filter(None, (self._title, self.note))))
+        self.note = ""

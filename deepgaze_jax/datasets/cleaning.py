@@ -1,14 +1,13 @@
 """Defects of rows that the user may have removed: found here, and counted when gone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from deepgaze_jax.datasets.recording import Recording
-from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
-from deepgaze_jax.images import load_image
 
 __all__ = [
     "CleaningOptions",
@@ -20,6 +19,8 @@ __all__ = [
     "unsorted",
     "without_unreadable",
 ]
+
+_IS_FIRST = "is first"
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class CleaningOptions:
 def clean(recording: Recording, options: CleaningOptions) -> Recording:
     """Returns the recording without the rows that may go; `meta.dropped` counts them.
 
-    The first fixation is the one with index 0: where it has gone for another reason, no
-    other takes its place, as is the convention for MIT1003.
+    The first fixation is the one with index 0, or that a presentation begins with:
+    where it has gone for another reason, no other takes its place, as is the convention
+    for MIT1003.
 
     Example:
         >>> from deepgaze_jax.datasets.recording import Meta
@@ -57,6 +59,11 @@ def clean(recording: Recording, options: CleaningOptions) -> Recording:
         >>> len(recording.fixations), recording.meta.dropped
         (1, {'out of frame': 1})
     """
+    drop_first = options.first_fixation == "drop"
+    if drop_first and "presentation" in recording.extra:
+        # Afterwards nobody could tell whether the first of a presentation has gone.
+        extra = {**recording.extra, _IS_FIRST: first_rows(recording)}
+        recording = replace(recording, extra=extra)
     for wanted, mask_of, reason in (
         (options.drop_nan, not_a_number, "NaN"),
         (options.drop_duplicates, duplicates, "duplicates"),
@@ -67,8 +74,11 @@ def clean(recording: Recording, options: CleaningOptions) -> Recording:
             recording = recording.select(~mask, {reason: int(mask.sum())})
     if options.sort:
         recording = _sorted(recording)
-    if options.first_fixation == "drop":
-        mask = first_rows(recording)
+    if drop_first:
+        extra = dict(recording.extra)
+        mask = extra.pop(_IS_FIRST, None)
+        recording = replace(recording, extra=extra)
+        mask = first_rows(recording) if mask is None else mask
         recording = recording.select(~mask, {"first fixation": int(mask.sum())})
     return recording
 
@@ -180,13 +190,14 @@ def first_rows(recording: Recording) -> np.ndarray:
     return first
 
 
-def without_unreadable(recording: Recording) -> Recording:
-    """Returns the recording with pictures that cannot be read as if not there."""
+def without_unreadable(recording: Recording, unreadable: Sequence[int]) -> Recording:
+    """Returns the recording with pictures that cannot be read as if not there.
+
+    Args:
+        recording: with all pictures.
+        unreadable: indices of images, as `validate` reports them.
+    """
     files = list(recording.image_files)
-    for index, file in enumerate(files):
-        if file is not None:
-            try:
-                load_image(file())
-            except (InputError, DataError):
-                files[index] = None
+    for index in unreadable:
+        files[index] = None
     return replace(recording, image_files=tuple(files))

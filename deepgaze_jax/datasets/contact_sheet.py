@@ -11,7 +11,10 @@ from deepgaze_jax.files import replacing
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.images import load_image
 
-__all__ = ["contact_sheet", "write_contact_sheet"]
+__all__ = ["SHEET_FORMATS", "contact_sheet", "write_contact_sheet"]
+
+#: Endings of files that a sheet can be written to, and what they are.
+SHEET_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 _CELL, _GAP, _CAPTION = 240, 8, 14
 _MAX_POINTS = 400
@@ -64,9 +67,15 @@ def contact_sheet(
 
 
 def write_contact_sheet(path: str | Path, sheet: np.ndarray) -> None:
-    """Writes the sheet as PNG, whole or not at all."""
+    """Writes the sheet as its ending says, whole or not at all.
+
+    Args:
+        path: with an ending of `SHEET_FORMATS`.
+        sheet: of `contact_sheet`.
+    """
+    kind = SHEET_FORMATS[Path(path).suffix.lower()]
     with replacing(path) as temporary:
-        Image.fromarray(sheet).save(temporary, format="PNG")
+        Image.fromarray(sheet).save(temporary, format=kind)
 
 
 def _cell(

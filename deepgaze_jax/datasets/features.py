@@ -32,7 +32,7 @@ from deepgaze_jax.datasets.cache_folder import (
 )
 from deepgaze_jax.datasets.feature_reuse import copy_known
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.datasets.pipeline import Order, Source, batches
+from deepgaze_jax.datasets.pipeline import DECODERS, Order, Source, batches
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.images import rgb_sha256
@@ -382,8 +382,7 @@ def _extract(
         sizes=[tuple(plan.model_sizes[image]) for image in missing],
         load=prepare,
     )
-    # One thread: decoding silences Pillow's warnings, which is for one at a time.
-    stream = batches(pictures, Order(), threads=1, ahead=2)
+    stream = batches(pictures, Order(), threads=DECODERS, ahead=DECODERS)
     with contextlib.closing(stream):
         for done, batch in enumerate(stream, start=1):
             (item,) = batch.items

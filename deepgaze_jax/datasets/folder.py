@@ -19,6 +19,7 @@ from deepgaze_jax.datasets.picture_sources import (
 )
 from deepgaze_jax.datasets.pictures import picture_names, picture_size
 from deepgaze_jax.datasets.tables import numbers, read_table, refuse_first
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
 from deepgaze_jax.images import load_image
@@ -108,15 +109,20 @@ class FixationDataset:
         return image
 
     def check_image_files(self) -> None:
-        """Returns nothing if every picture has the stated size; decodes none.
+        """Returns nothing if every picture has the stated size, as its header says.
+
+        Of a file only the beginning is read, so that a picture whose rest is cut off
+        passes. `validation.validate` decodes every picture once and finds those; an
+        import and a build run it, and so does `deepgaze data validate`.
 
         Raises:
             InputError: a picture is not there.
             DataError: one is unreadable or has another size.
         """
         for index in range(len(self)):
-            data, where = self.pictures.read_bytes(index), self.pictures.where(index)
-            self._check_size(index, *picture_size(data, where))
+            with self.pictures.open(index) as file:
+                size = picture_size(file, self.pictures.where(index))
+            self._check_size(index, *size)
 
     def _check_size(self, index: int, height: int, width: int) -> None:
         stated_height, stated_width = self.image_sizes[index]
@@ -159,10 +165,9 @@ def read_folder(
     for part in ("images", "fixations.csv"):
         there = root / part
         if not (there.is_dir() if part == "images" else there.is_file()):
-            found = ", ".join(sorted(entry.name for entry in root.iterdir())[:10])
             raise DataError(
-                f"{root}: has no {part}; found {found or 'nothing'}; expected images/ "
-                "and fixations.csv"
+                f"{root}: has no {part}; found {contents(root)}; expected images/ and "
+                "fixations.csv: add it, or import other layouts (deepgaze data import)"
             )
     table = root / "images.csv"
     if table.is_file():

@@ -15,6 +15,7 @@ from deepgaze_jax.errors import DataError, InputError
 
 __all__ = [
     "GENERIC",
+    "TFDS_FILES",
     "DatasetPlace",
     "check_dataset_name",
     "data_home",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: The builder of any data folder; its configs are called like the folders.
 GENERIC = "fixations_folder"
+#: Without these, TFDS knows nothing of a data set.
+TFDS_FILES = ("dataset_info.json", "features.json")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SPLIT = re.compile(r"(.+):([A-Za-z]\w*)")
@@ -63,15 +66,17 @@ def tfds_home() -> Path:
 
 
 def is_tfds_folder(path: str | Path) -> bool:
-    """Returns whether a folder holds one version of a TFDS data set.
+    """Returns whether a folder holds one version of a TFDS data set, whole or damaged.
 
     Example:
         >>> is_tfds_folder("no/such/folder")
         False
     """
-    return all(
-        (Path(path) / f).is_file() for f in ("dataset_info.json", "features.json")
-    )
+    path = Path(path)
+    if (path / "fixations.csv").is_file():
+        return False
+    marks = (path / name for name in TFDS_FILES)
+    return any(mark.is_file() for mark in marks) or any(path.glob("*.array_record*"))
 
 
 def registered_names() -> tuple[str, ...]:
@@ -95,13 +100,14 @@ def registered_names() -> tuple[str, ...]:
 def _built() -> dict[str, Path]:
     """Returns the newest version of each built data set by its full name."""
     home, found = tfds_home(), {}
-    for pattern in ("*/*/features.json", "*/*/*/features.json"):
-        for file in home.glob(pattern):
-            *name, version = file.parent.relative_to(home).parts
-            numbers = tuple(map(int, re.findall(r"\d+", version)))
-            hidden = any(part.startswith(".") for part in name)
-            if not hidden and re.fullmatch(r"\d+\.\d+\.\d+", version):
-                found.setdefault("/".join(name), []).append((numbers, file.parent))
+    patterns = (f"{depth}/{file}" for depth in ("*/*", "*/*/*") for file in TFDS_FILES)
+    folders = {file.parent for pattern in patterns for file in home.glob(pattern)}
+    for folder in sorted(folders):
+        *name, version = folder.relative_to(home).parts
+        numbers = tuple(map(int, re.findall(r"\d+", version)))
+        hidden = any(part.startswith(".") for part in name)
+        if not hidden and re.fullmatch(r"\d+\.\d+\.\d+", version):
+            found.setdefault("/".join(name), []).append((numbers, folder))
     return {name: max(versions)[1] for name, versions in found.items()}
 
 

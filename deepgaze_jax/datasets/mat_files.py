@@ -48,7 +48,8 @@ def read_mat(file: SourceFile, wanted: tuple[str, ...] | None = None) -> dict[st
     if wanted and not variables:
         found = ", ".join(_names(file, data)) or "none"
         raise DataError(
-            f"{file.where}: has no variable {' or '.join(wanted)}; found {found}"
+            f"{file.where}: has no variable {' or '.join(wanted)}; found {found}; is "
+            "it a file of this data set?"
         )
     return variables
 
@@ -68,7 +69,7 @@ def row_of_numbers(value: Value, where: str) -> np.ndarray:
         and value.dtype.kind in "fiub"
         and value.size == max(value.shape, default=1)
     ):
-        raise DataError(f"{where}: is not a vector of numbers")
+        raise DataError(f"{where}: is not a vector of numbers; fetch the file again")
     return value.reshape(-1).astype(np.float64)
 
 

@@ -97,7 +97,8 @@ def load_table(path: str | Path) -> OwnTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        kind = "is a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {kind}; give the table, a CSV, TSV or Parquet file")
     limit = _MAX_TEXT_BYTES
     parquet = path.suffix.lower() in (".parquet", ".pq")
     if parquet:
@@ -114,7 +115,9 @@ def _load_text(path: Path) -> OwnTable:
     text, encoding = _decoded(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     if not first:
-        raise DataError(f"{path}: is empty")
+        raise DataError(
+            f"{path}: is empty; export it again (a header and a row per fixation)"
+        )
     separator = max(_SEPARATORS, key=first.count)
     notes = [f"columns are separated by {_SEPARATORS[separator]}"]
     if encoding != "UTF-8":
@@ -124,7 +127,8 @@ def _load_text(path: Path) -> OwnTable:
         rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise DataError(
-            f"{path} line {reader.line_num}: is not a table ({error})"
+            f"{path} line {reader.line_num}: is not a table ({error}); save it as CSV "
+            "again"
         ) from error
     header = [name.strip() for name in rows[0][1]]
     twice = [name for name in header if name and header.count(name) > 1]
@@ -152,9 +156,11 @@ def _decoded(path: Path) -> tuple[str, str]:
             try:
                 return data.decode(codec), name
             except UnicodeDecodeError as error:
-                raise DataError(f"{path}: is damaged {name} text") from error
+                raise DataError(
+                    f"{path}: is damaged {name} text; save it as UTF-8"
+                ) from error
     if b"\0" in data[:4096]:
-        raise DataError(f"{path}: is not text; expected a table")
+        raise DataError(f"{path}: is not text; expected a table: save it as CSV")
     try:
         return data.decode("utf-8"), "UTF-8"
     except UnicodeDecodeError:
@@ -177,11 +183,15 @@ def _load_parquet(path: Path) -> OwnTable:
                 for i in range(file.metadata.num_row_groups)
             )
             if size > _MAX_PARQUET_BYTES:
-                raise DataError(f"{path}: unpacks to {size:,} bytes, which is too much")
+                raise DataError(
+                    f"{path}: unpacks to {size:,} bytes, which is too much; split it"
+                )
             table = file.read()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         line = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: is not a readable Parquet file ({line})") from error
+        raise DataError(
+            f"{path}: is not a readable Parquet file ({line}); export it again"
+        ) from error
     columns = {
         name: np.asarray(table.column(name).to_numpy(zero_copy_only=False))
         for name in table.column_names

@@ -1,9 +1,10 @@
 """Where the bytes of a data set's pictures come from: files, or records."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from deepgaze_jax.errors import DataError, InputError
 
@@ -15,6 +16,9 @@ class PictureSource(Protocol):
 
     def read_bytes(self, index: int) -> bytes:
         """Returns the bytes of a picture's file."""
+
+    def open(self, index: int) -> BinaryIO:
+        """Returns the picture's file, opened: for those who want only its beginning."""
 
     def has(self, index: int) -> bool:
         """Returns whether the picture is there."""
@@ -55,15 +59,35 @@ class FilePictures:
         Example:
             >>> FilePictures(Path("images"), ("a.png",)).read_bytes(0)
             Traceback (most recent call last):
-            deepgaze_jax.errors.InputError: images/a.png: no such file
+            deepgaze_jax.errors.InputError: images/a.png: no such file; restore it, \
+or remove it from the tables
+        """
+        with self.open(index) as file:
+            try:
+                return file.read()
+            except OSError as error:
+                raise self._unreadable(index, error) from error
+
+    def open(self, index: int) -> BinaryIO:
+        """Returns the picture's file, opened.
+
+        Raises:
+            InputError: it is not there, or may not be read.
         """
         path = self.path(index)
         try:
-            return path.read_bytes()
+            return path.open("rb")
         except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
+            raise InputError(
+                f"{path}: no such file; restore it, or remove it from the tables"
+            ) from None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            raise self._unreadable(index, error) from error
+
+    def _unreadable(self, index: int, error: OSError) -> InputError:
+        return InputError(
+            f"{self.path(index)}: cannot be read ({error.strerror}); make it readable"
+        )
 
     def has(self, index: int) -> bool:
         """Returns whether the file is there."""
@@ -122,6 +146,14 @@ class RecordPictures:
                 "again: deepgaze data build --replace"
             ) from error
 
+    def open(self, index: int) -> BinaryIO:
+        """Returns the bytes as a file: of a record, all of them are read.
+
+        Raises:
+            DataError: the record cannot be read.
+        """
+        return io.BytesIO(self.read_bytes(index))
+
     def has(self, index: int) -> bool:
         """Returns True: every example has its picture."""
         return True
@@ -159,6 +191,10 @@ class PicturePart:
             b'2'
         """
         return self.source.read_bytes(self.images[index])
+
+    def open(self, index: int) -> BinaryIO:
+        """Returns the picture's file, opened; see the source."""
+        return self.source.open(self.images[index])
 
     def has(self, index: int) -> bool:
         """Returns whether the picture is there."""

@@ -2,13 +2,14 @@
 
 import io
 import os
-import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.images import picture_formats
+from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
 __all__ = ["is_picture", "picture_names", "picture_size"]
 
@@ -41,21 +42,21 @@ def picture_names(images: Path) -> list[str]:
     return sorted(names, key=os.fsencode)
 
 
-def picture_size(source: Path | bytes, name: str = "") -> tuple[int, int]:
+def picture_size(source: Path | bytes | BinaryIO, name: str = "") -> tuple[int, int]:
     """Returns height and width of the upright picture without decoding it.
 
     Args:
-        source: a file, or the bytes of one.
-        name: how errors call it; the file if left out.
+        source: a file by its name or opened, or the bytes of one; of files only the
+            beginning is read.
+        name: how errors call it; the name of the file if left out.
 
     Raises:
         DataError: it is not a readable picture.
     """
     try:
-        with warnings.catch_warnings():
-            # Odd metadata and large pictures: reading the header is safe, and loading
-            # has limits of its own.
-            warnings.simplefilter("ignore")
+        # Odd metadata and large pictures: reading the header is safe, and loading has
+        # limits of its own.
+        with no_pillow_warnings():
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             with Image.open(file, formats=picture_formats()) as picture:
                 width, height = picture.size

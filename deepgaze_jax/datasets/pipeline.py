@@ -18,7 +18,20 @@ import numpy as np
 
 from deepgaze_jax.errors import ConfigError, DeepGazeError
 
-__all__ = ["Batch", "Item", "Order", "Position", "Source", "batches", "read_ahead"]
+__all__ = [
+    "DECODERS",
+    "Batch",
+    "Item",
+    "Order",
+    "Position",
+    "Source",
+    "batches",
+    "read_ahead",
+]
+
+#: Threads that decode pictures, where one is slower than what is done with them; about
+#: so many pictures are in memory then.
+DECODERS = 4
 
 T = TypeVar("T")
 Task = TypeVar("Task")

@@ -46,6 +46,7 @@ class Meta:
         conventions: what was assumed or changed in reading, one sentence each.
         found: counts of what the files hold.
         dropped: counts of rows that were left out, by reason.
+        published: what was found and what the authors published, for built data sets.
         origin_stated: the format, or the user, says where coordinates count from.
     """
 
@@ -57,6 +58,7 @@ class Meta:
     conventions: tuple[str, ...] = ()
     found: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    published: Mapping[str, Any] = field(default_factory=dict)
     origin_stated: bool = True
 
     def noting(

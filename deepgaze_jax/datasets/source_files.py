@@ -54,7 +54,7 @@ class SourceFile:
         if self.n_bytes > max_bytes:
             raise DataError(
                 f"{self.where}: has {self.n_bytes:,} bytes; at most {max_bytes:,} are "
-                "read of a file of this kind"
+                "read of a file of this kind: split it, or take it out of the folder"
             )
         try:
             data = self.reader()

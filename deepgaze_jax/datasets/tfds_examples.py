@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.cleaning import CleaningOptions, clean, without_unreadable
+from deepgaze_jax.datasets.published import Published, compare
 from deepgaze_jax.datasets.recording import Recording, subjects_in_order
 from deepgaze_jax.datasets.validation import validate
 from deepgaze_jax.datasets.validation_report import ValidationReport
@@ -50,6 +51,7 @@ class BuildOptions:
         images: folder of the pictures, where they are elsewhere.
         allow_missing_images: leave images without a readable picture out, with their
             fixations; otherwise they are an error.
+        allow_part: accept fewer images and subjects than were published.
         accept: checks whose problems are known and accepted.
         progress: called as `progress(stage, done, total)` with images; stages are
             `checking` and `writing`.
@@ -57,6 +59,7 @@ class BuildOptions:
 
     images: Path | None = None
     allow_missing_images: bool = False
+    allow_part: bool = False
     accept: tuple[str, ...] = ()
     progress: Callable[[str, int, int], None] | None = None
 
@@ -138,6 +141,7 @@ def read_source(
     options: BuildOptions,
     cleaning: CleaningOptions = PUBLISHED,
     accept: tuple[str, ...] = (),
+    published: Published | None = None,
     **reader_options: Any,
 ) -> tuple[Recording, ValidationReport]:
     """Returns a recording fit for examples, and the report on it.
@@ -148,6 +152,7 @@ def read_source(
         options: of the user.
         cleaning: rows that may go, which the recording counts.
         accept: checks that this data set is known to fail.
+        published: what there should be; the recording notes what was found of it.
         **reader_options: of the format's reader.
 
     Raises:
@@ -155,7 +160,11 @@ def read_source(
     """
     if options.images is not None and "images" in readers.options_of(format):
         reader_options["images"] = options.images
-    recording = clean(readers.read(format, source, **reader_options), cleaning)
+    recording = readers.read(format, source, **reader_options)
+    if published is not None:
+        counts = compare(recording, published, str(source), options.allow_part)
+        recording = replace(recording, meta=replace(recording.meta, published=counts))
+    recording = clean(recording, cleaning)
     # Accepting a check says nothing of pictures: without one there is no example.
     accept = tuple({*accept, *options.accept} - _PICTURE_CHECKS)
     if options.allow_missing_images:
@@ -172,8 +181,7 @@ def read_source(
             f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}: "
             f"{'; '.join(said)}{remedy}"
         )
-    if any(c.name == "images_unreadable" and c.count for c in report.checks):
-        recording = without_unreadable(recording)
+    recording = without_unreadable(recording, report.unreadable)
     return _with_pictures(recording), report
 
 
@@ -183,7 +191,10 @@ def _with_pictures(recording: Recording) -> Recording:
     if there.all():
         return recording
     if not there.any():
-        raise DataError(f"{recording.name}: no image has its picture; add them")
+        raise DataError(
+            f"{recording.name}: no image has its picture; say where they "
+            "are: --images DIR"
+        )
     rows = there[recording.fixations.image]
     n_gone = int((~there).sum())
     recording = recording.select(
@@ -222,7 +233,10 @@ def _split_recordings(
         DataError: the size of an image is not known.
     """
     if (recording.image_sizes <= 0).any():
-        raise DataError(f"{recording.name}: the sizes of some images are not known")
+        raise DataError(
+            f"{recording.name}: the sizes of some images are not known; add their "
+            "pictures: --images DIR"
+        )
     # As in a data folder.
     subject, names = subjects_in_order(
         recording.fixations.subject, recording.subject_names

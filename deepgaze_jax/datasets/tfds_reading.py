@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.datasets.home import GENERIC
+from deepgaze_jax.datasets.home import GENERIC, TFDS_FILES
 from deepgaze_jax.datasets.picture_sources import RecordPictures
 from deepgaze_jax.datasets.recording import Meta, Recording, subjects_in_order
 from deepgaze_jax.datasets.tfds_examples import FORMAT_VERSION
@@ -77,6 +77,12 @@ def _read(
     path: Path, split: str
 ) -> tuple[FixationDataset, dict[str, np.ndarray], dict[str, Any]]:
     """Returns the data set, the columns of its rows and what was noted of it."""
+    missing = [name for name in TFDS_FILES if not (path / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{path}: is a damaged TFDS data set: it lacks {' and '.join(missing)}; "
+            "build it again: deepgaze data build --replace"
+        )
     try:
         with warnings.catch_warnings():
             # TFDS asks newer protobuf in a deprecated way while it reads its notes.
@@ -88,11 +94,10 @@ def _read(
         raise DataError(_not_readable(path, error)) from error
     version = metadata.get("examples_version")
     if version != FORMAT_VERSION:
-        found = "has none" if version is None else f"is {version}"
         raise DataError(
             f"{path}: is no data set of fixations that can be read: the version of its "
-            f"examples {found}, expected {FORMAT_VERSION}; build it again: "
-            "deepgaze data build"
+            f"examples is {version or 'not stated'}, expected {FORMAT_VERSION}; build "
+            "it again: deepgaze data build --replace"
         )
     if split and split not in splits:
         raise DataError(f"{path}: has no split {split}; there are: {', '.join(splits)}")
@@ -176,5 +181,5 @@ def _not_readable(path: Path, error: Exception) -> str:
     line = " ".join(str(error).split())[:120] or type(error).__name__
     return (
         f"{path}: is no TFDS data set, or damaged ({line}); build it again: deepgaze \
-data build"
+data build --replace"
     )

@@ -1,13 +1,13 @@
 """What is wrong with a data set: images, rows, units, axes, scanpaths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from deepgaze_jax.datasets.axis_evidence import (
     AxisEvidence,
     axis_evidence,
-    contrast_map,
+    perhaps,
     suspect,
 )
 from deepgaze_jax.datasets.cleaning import (
@@ -17,22 +17,23 @@ from deepgaze_jax.datasets.cleaning import (
     outside,
     unsorted,
 )
+from deepgaze_jax.datasets.image_checks import Progress, check_images
 from deepgaze_jax.datasets.recording import Recording
-from deepgaze_jax.datasets.validation_report import Check, Status, ValidationReport
-from deepgaze_jax.errors import DeepGazeError
-from deepgaze_jax.images import load_image
+from deepgaze_jax.datasets.unit_checks import (
+    check_duration_unit,
+    check_origin,
+    check_units,
+)
+from deepgaze_jax.datasets.validation_report import Check, ValidationReport
+from deepgaze_jax.datasets.wording import counted, part, some
 
 __all__ = ["validate"]
 
-_MAX_CONTRAST_MAPS = 200
 # The first fixation is taken for one on a cross at the middle when this share of them
 # is closer to it than this part of the diagonal, and clearly more than of later ones.
 _CENTRAL_SHARE, _CENTRAL_RADIUS, _CENTRAL_RATIO = 0.85, 0.1, 2.0
 _MIN_FIRST = 5
-_MIN_GROUP = 5
-_MIN_EDGE = 10
-
-Progress = Callable[[int, int], None]
+_MIN_LOST = 3
 
 
 def validate(
@@ -59,12 +60,17 @@ def validate(
         >>> [check.name for check in report.problems]
         ['images_missing', 'out_of_frame']
     """
-    checks, maps = _check_images(recording, progress)
+    checks, maps, unreadable = check_images(recording, progress)
     checks.append(_check_rows(recording))
     checks += _check_values(recording)
-    checks += _check_units(recording)
+    units = check_units(recording)
+    checks += [units, check_origin(recording)]
     evidence = axis_evidence(recording.fixations, recording.image_sizes, maps)
-    checks.append(_check_axes(evidence, len(recording.fixations)))
+    # Where all points are in the corner, there is nothing to compare.
+    if units.status == "problem" and units.count == len(recording.fixations):
+        checks.append(Check("axes", "ok", "unknown, as are the units"))
+    else:
+        checks.append(_check_axes(evidence, len(recording.fixations)))
     checks.append(_check_first(recording))
     checks.append(_check_subjects(recording))
     checks.append(_check_scale(recording))
@@ -80,85 +86,8 @@ def validate(
             for c in checks
         ),
         axes=evidence,
+        unreadable=unreadable,
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    """Returns the first few names."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
-
-
-# --- images ---------------------------------------------------------------------------
-
-
-def _check_images(
-    recording: Recording, progress: Progress | None
-) -> tuple[list[Check], dict[int, np.ndarray]]:
-    """Returns checks of the pictures, and contrast maps of some of them."""
-    names, files = recording.image_names, recording.image_files
-    there = [index for index, file in enumerate(files) if file is not None]
-    looked_at = np.bincount(recording.fixations.image, minlength=len(names)) > 0
-    used = [index for index in there if looked_at[index]]
-    step = max(1, -(-len(used) // _MAX_CONTRAST_MAPS))
-    mapped = set(used[::step])
-    unreadable, other_size, maps = [], [], {}
-    for done, index in enumerate(there, start=1):
-        try:
-            image = load_image(files[index]())
-        except DeepGazeError as error:
-            unreadable.append(f"{names[index]} ({str(error).partition(';')[0]})")
-        else:
-            height, width = recording.image_sizes[index]
-            if image.shape[:2] != (height, width) and height > 0:
-                other_size.append(
-                    f"{names[index]} ({image.shape[1]} x {image.shape[0]}, stated "
-                    f"{width} x {height})"
-                )
-            elif index in mapped:
-                maps[index] = contrast_map(image)
-        if progress is not None:
-            progress(done, len(there))
-    missing = [name for name, file in zip(names, files, strict=True) if file is None]
-    checks = [
-        Check(
-            "images_missing",
-            "problem" if missing else "ok",
-            f"{len(missing)} of {len(names)} images have no picture"
-            + (f": {_some(missing)}" if missing else ""),
-            len(missing),
-            "--images DIR if they are elsewhere, or --allow-missing-images",
-        ),
-        Check(
-            "images_unreadable",
-            "problem" if unreadable else "ok",
-            f"{len(unreadable)} of {len(there)} pictures cannot be read"
-            + (f": {_some(unreadable)}" if unreadable else ""),
-            len(unreadable),
-            "restore them, or --allow-missing-images",
-        ),
-    ]
-    unknown = [
-        name
-        for name, size in zip(names, recording.image_sizes, strict=True)
-        if (size <= 0).any()
-    ]
-    if unknown:
-        text = f"the sizes of {len(unknown)} images are not known: {_some(unknown)}"
-        remedy = "give the pictures, or their size with --image-size WIDTHxHEIGHT"
-        checks.append(Check("image_sizes", "problem", text, len(unknown), remedy))
-    elif other_size:
-        text = f"{len(other_size)} pictures have another size: {_some(other_size)}"
-        remedy = "restore the pictures that the data was recorded on"
-        checks.append(Check("image_sizes", "problem", text, len(other_size), remedy))
-    else:
-        sizes = np.unique(recording.image_sizes, axis=0)
-        text = "no images"
-        if len(sizes):
-            shown = [f"{width} x {height}" for height, width in sizes]
-            text = f"all known: {_some(shown)}"
-        checks.append(Check("image_sizes", "ok", text))
-    return checks, maps
 
 
 # --- rows -----------------------------------------------------------------------------
@@ -166,11 +95,17 @@ def _check_images(
 
 def _check_rows(recording: Recording) -> Check:
     n = len(recording.fixations)
-    dropped = ", ".join(f"{k}: {v}" for k, v in recording.meta.dropped.items())
-    text = f"{n} {recording.meta.kind}" + (f"; dropped {dropped}" if dropped else "")
+    dropped = ", ".join(f"{k}: {v:,}" for k, v in recording.meta.dropped.items())
+    kind = recording.meta.kind
+    if kind == "fixation maps":
+        text = f"{counted(n, 'point')} of fixation maps"
+    else:
+        text = counted(n, kind.removesuffix("s"), kind)
+    text += f"; dropped {dropped}" if dropped else ""
     n_images = len(np.unique(recording.fixations.image))
     if n and n_images < len(recording.image_names):
-        text += f"; {len(recording.image_names) - n_images} images have none"
+        none = len(recording.image_names) - n_images
+        text += f"; {counted(none, 'image has none', 'images have none')}"
     return Check("fixations", "ok" if n else "problem", text)
 
 
@@ -186,134 +121,97 @@ def _check_values(recording: Recording) -> list[Check]:
         )
 
     duration = fixations.duration_ms
+    unsized = (recording.image_sizes <= 0).any(axis=1)[fixations.image]
+    n_unsized = int(unsized.sum())
     checks = []
     for name, mask, what, remedy in (
-        ("nan", not_a_number(recording), "have no x or y", "--drop-nan"),
+        ("nan", not_a_number(recording), "has|have no x or y", "--drop-nan"),
         (
             "out_of_frame",
             outside(recording),
-            "are outside of their image",
+            "is|are outside of the image",
             "--drop-out-of-frame, if units, origin and axes are right",
         ),
         (
             "duplicates",
             duplicates(recording),
-            "repeat an earlier row",
+            "repeats|repeat an earlier row",
             "--drop-duplicates",
         ),
         (
             "order",
             unsorted(recording),
-            "come too late in their scanpath, or their index restarts",
+            "comes|come too late in the scanpath, or an index restarts",
             "--sort",
         ),
         (
             "durations",
             (duration < 0) | np.isinf(duration),
-            "have an impossible duration",
+            "has|have an impossible duration",
             "leave it empty where unknown, or --accept durations",
         ),
     ):
         count = int(mask.sum())
-        text = f"{count} of {len(fixations)} rows {what}"
+        verbs, _, rest = what.partition(" ")
+        text = part(count, len(fixations), "row", verbs, rest)
         if count:
             text += f", {place(mask)}"
+        if name == "out_of_frame" and n_unsized:
+            text += f"; of {n_unsized} the image has no known size"
         checks.append(Check(name, "problem" if count else "ok", text, count, remedy))
-    return checks
+    # A note, since somebody may have looked there.
+    lost = int(((fixations.x == 0) & (fixations.y == 0)).sum())
+    if lost >= _MIN_LOST and recording.meta.kind == "fixations":
+        text = f"{lost} points are exactly at 0, 0, where trackers put what they lose; "
+        text += "if they did, leave x and y empty there, and --drop-nan"
+        checks.append(Check("nan", "note", text, lost, "--drop-nan"))
+    unit = check_duration_unit(recording)
+    return checks if unit is None else [*_without_ok(checks, unit.name), unit]
 
 
-def _check_units(recording: Recording) -> list[Check]:
-    """Returns whether some are parts of the width, and whether pixels count from 1."""
-    fixations = recording.fixations
-    known = ~not_a_number(recording)
-    small = known & (np.abs(fixations.x) <= 1) & (np.abs(fixations.y) <= 1)
-    n_subjects = max(len(recording.subject_names), 1)
-    n_rows = np.bincount(fixations.subject[known], minlength=n_subjects)
-    n_small = np.bincount(fixations.subject[small], minlength=n_subjects)
-    normalised = (n_small == n_rows) & (n_rows >= _MIN_GROUP)
-    count = int(n_small[normalised].sum())
-    if count and count == known.sum():
-        text = "all points are within 1 pixel of 0: are they parts of width and height?"
-    elif count:
-        names = [recording.subject_names[i] for i in np.flatnonzero(normalised)]
-        text = (
-            f"units are mixed: all {count} points of subject {_some(names)} are within "
-            "1 pixel of 0, those of others are not"
-        )
-    else:
-        text = "pixels"
-    checks = [
-        Check(
-            "units",
-            "problem" if count else "ok",
-            text,
-            count,
-            "--units normalised, after separating them if mixed; or --accept units",
-        )
-    ]
-    count, text = _one_based(recording)
-    if recording.meta.origin_stated and not count:
-        text = "stated"
-    status: Status = "ok"
-    if count:
-        status = "note" if recording.meta.origin_stated else "problem"
-    remedy = "--origin 1 subtracts 1; --origin 0 (or --accept origin) keeps it"
-    return [*checks, Check("origin", status, text, count, remedy)]
-
-
-def _one_based(recording: Recording) -> tuple[int, str]:
-    """Returns how many rows make it likely that pixels count from 1, and a line."""
-    fixations = recording.fixations
-    known = ~not_a_number(recording)
-    height, width = recording.image_sizes[fixations.image].T
-    known &= width > 0
-    x, y = fixations.x[known], fixations.y[known]
-    width, height = width[known], height[known]
-    if not len(x) or x.min() < 1 or y.min() < 1:
-        return 0, "counts from 0"
-    at_far_edge = (x >= width) | (y >= height)
-    beyond = (x > width) | (y > height)
-    if at_far_edge.any() and not beyond.any():
-        return int(at_far_edge.sum()), (
-            f"no coordinate is below 1, and {int(at_far_edge.sum())} are exactly at "
-            "width or height: they seem to count from 1"
-        )
-    whole = (x == np.floor(x)).all() and (y == np.floor(y)).all()
-    first = min(int((x == 1).sum()), int((y == 1).sum()))
-    if whole and first >= _MIN_EDGE:
-        return first, (
-            f"all are whole numbers, none is 0, and {first} or more are 1: they seem "
-            "to count from 1"
-        )
-    return 0, "no sign of counting from 1"
+def _without_ok(checks: list[Check], name: str) -> list[Check]:
+    """Returns checks without the one of a name that has found nothing."""
+    return [c for c in checks if c.name != name or c.status != "ok"]
 
 
 def _check_axes(evidence: tuple[AxisEvidence, ...], n_points: int) -> Check:
     given = evidence[0]
-    other = suspect(evidence, n_points)
-    if other is None:
-        text = "too few points to tell"
-        if n_points:
-            text = f"{given.inside:.0%} in frame, {given.log_likelihood:.2f} bit under "
-            text += "a center bias"
-        if given.n_images:
-            best = max(e.contrast for e in evidence[1:])
-            text += (
-                f", contrast {given.contrast:.2f} (best of the other readings "
-                f"{best:.2f}, {given.n_images} images)"
-            )
-        else:
-            text += "; mirror images cannot be told apart without pictures"
-        return Check("axes", "ok", text)
-    text = (
-        f"x and y look {other.reading}: read that way {other.inside:.0%} of the points "
-        f"are in frame (as given {given.inside:.0%}), {other.log_likelihood:.2f} bit "
-        f"under a center bias (as given {given.log_likelihood:.2f})"
-    )
-    if other.n_images:
-        text += f", local contrast {other.contrast:.2f} (as given {given.contrast:.2f})"
     remedy = "correct the columns x and y, or --accept axes"
-    return Check("axes", "problem", text, n_points, remedy)
+    if other := suspect(evidence, n_points):
+        text = (
+            f"x and y look {other.reading}: read that way {other.inside:.0%} of the "
+            f"points are in frame (as given {given.inside:.0%}), "
+            f"{other.log_likelihood:.2f} bit under a center bias (as given "
+            f"{given.log_likelihood:.2f})"
+        )
+        if other.n_images:
+            text += f", local contrast {other.contrast:.2f} (as given "
+            text += f"{given.contrast:.2f})"
+        return Check("axes", "problem", text, n_points, remedy)
+    if not n_points:
+        return Check("axes", "ok", "too few points to tell")
+    if np.isnan(given.inside):
+        return Check("axes", "ok", "unknown, as are the sizes of the images")
+    if other := perhaps(evidence, n_points):
+        text = (
+            f"x and y may be {other.reading}: local contrast {other.contrast:.2f} read "
+            f"that way, {given.contrast:.2f} as given, on "
+            f"{counted(other.n_images, 'image')}, too few to be sure; look at the "
+            "contact sheet (deepgaze data info NAME -o SHEET.png)"
+        )
+        return Check("axes", "note", text, 0, remedy)
+    text = f"{given.inside:.0%} in frame, {given.log_likelihood:.2f} bit under a "
+    text += "center bias"
+    if given.n_images:
+        contrasts = [e.contrast for e in evidence[1:] if e.n_images]
+        best = f"{max(contrasts):.2f}" if contrasts else "unknown"
+        text += (
+            f", contrast {given.contrast:.2f} (best of the other readings {best}, "
+            f"{counted(given.n_images, 'image')})"
+        )
+    else:
+        text += "; mirror images cannot be told apart without pictures"
+    return Check("axes", "ok", text)
 
 
 # --- scanpaths and scale --------------------------------------------------------------
@@ -328,7 +226,7 @@ def _check_first(recording: Recording) -> Check:
     first = first_rows(recording)
     n_first = int((first & known).sum())
     if count := recording.meta.dropped.get("first fixation"):
-        return Check("first_fixation", "ok", f"dropped ({count})")
+        return Check("first_fixation", "ok", f"dropped ({count:,})")
     if n_first < _MIN_FIRST:
         text = "too few to tell" if n_first else "not among the rows"
         return Check("first_fixation", "ok", text)
@@ -351,14 +249,20 @@ def _check_first(recording: Recording) -> Check:
 def _check_subjects(recording: Recording) -> Check:
     fixations = recording.fixations
     n = np.bincount(fixations.subject, minlength=len(recording.subject_names))
-    if not len(n) or not n.any():
+    names = [recording.subject_names[i] for i in np.flatnonzero(n)]
+    n = n[n > 0]
+    if not len(n):
         return Check("subjects", "note", "nobody")
     if recording.meta.kind == "fixation maps":
         return Check("subjects", "note", "not recorded in fixation maps")
-    text = f"{int(n.min())} to {int(n.max())} rows each, median {int(np.median(n))}"
-    few = [recording.subject_names[i] for i in np.flatnonzero(n < 0.1 * np.median(n))]
+    text = counted(int(n.max()), "row")
+    if n.min() < n.max():
+        text = f"{n.min():,} to {n.max():,} rows each, median {int(np.median(n)):,}"
+    elif len(n) > 1:
+        text += " each"
+    few = [names[i] for i in np.flatnonzero(n < 0.1 * np.median(n))]
     if few:
-        text += f"; less than a tenth of that: {_some(few)}"
+        text += f"; less than a tenth of that: {some(few)}"
     return Check("subjects", "note" if few or len(n) == 1 else "ok", text, len(few))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from deepgaze_jax.datasets.axis_evidence import AxisEvidence
+from deepgaze_jax.datasets.wording import counted
 from deepgaze_jax.errors import ConfigError
 
 __all__ = ["CHECKS", "Check", "Status", "ValidationReport", "check_accepted"]
@@ -80,6 +81,7 @@ class ValidationReport:
         n_fixations: number of rows.
         checks: one or more for each of `CHECKS`.
         axes: the evidence for every reading of x and y.
+        unreadable: indices of the images whose pictures cannot be read.
     """
 
     name: str
@@ -88,6 +90,7 @@ class ValidationReport:
     n_fixations: int
     checks: tuple[Check, ...]
     axes: tuple[AxisEvidence, ...]
+    unreadable: tuple[int, ...] = ()
 
     @property
     def problems(self) -> tuple[Check, ...]:
@@ -97,8 +100,8 @@ class ValidationReport:
     def text(self) -> str:
         """Returns the report for people, one line for each check."""
         lines = [
-            f"{self.name}: {self.n_images} images, {self.n_subjects} subjects, "
-            f"{self.n_fixations} rows"
+            f"{self.name}: {counted(self.n_images, 'image')}, "
+            f"{counted(self.n_subjects, 'subject')}, {counted(self.n_fixations, 'row')}"
         ]
         width = max(map(len, CHECKS))
         for check in self.checks:

@@ -97,9 +97,15 @@ def _check(recording: Recording) -> None:
     lower = [name.lower() for name in recording.image_names]
     if len(set(lower)) < len(lower):
         twice = next(name for name in lower if lower.count(name) > 1)
-        raise DataError(f"{recording.name}: two images are called {twice}")
+        raise DataError(
+            f"{recording.name}: two images are called {twice} (capitals do not count); "
+            "rename one of them, in the tables too"
+        )
     if (recording.image_sizes <= 0).any():
-        raise DataError(f"{recording.name}: the sizes of some images are not known")
+        raise DataError(
+            f"{recording.name}: the sizes of some images are not known; add their "
+            "pictures, or state it: --image-size"
+        )
 
 
 def _write(
@@ -110,7 +116,10 @@ def _write(
     for image, file in zip(recording.image_names, recording.image_files, strict=True):
         parts = image.split("/")
         if any(part in ("", ".", "..") for part in parts) or "\\" in image:
-            raise DataError(f"{recording.name}: {image!r} is not a plain file name")
+            raise DataError(
+                f"{recording.name}: {image!r} is not a plain file name; rename "
+                "the image"
+            )
         if file is not None:
             path = images.joinpath(*parts)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,15 @@
 """CAT2000 as its authors publish it: FIXATIONLOCS maps and Stimuli."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from deepgaze_jax.datasets.readers.fixation_maps import MapLayout, read_maps
 from deepgaze_jax.datasets.recording import Recording
+from deepgaze_jax.datasets.wording import counted
 
 __all__ = ["read"]
 
+_SIZE = (1080, 1920)
 _LAYOUT = MapLayout(
     format="cat2000",
     map_folder="FIXATIONLOCS",
@@ -36,4 +39,10 @@ def read(source: str | Path, *, images: str | Path | None = None) -> Recording:
         deepgaze_jax.errors.DataError: no/such/folder: no such folder; expected one \
 with FIXATIONLOCS/*.mat with fixLocs or fixations
     """
-    return read_maps(source, _LAYOUT, images)
+    recording = read_maps(source, _LAYOUT, images)
+    other = (recording.image_sizes != _SIZE).any(axis=1)
+    if other.any():
+        are = counted(int(other.sum()), "is not", "are not")
+        note = f"images of CAT2000 have 1920 x 1080 pixels; {are}: is this CAT2000?"
+        recording = replace(recording, meta=recording.meta.noting(note))
+    return recording

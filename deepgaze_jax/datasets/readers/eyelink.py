@@ -25,6 +25,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents, some
 from deepgaze_jax.errors import DataError, InputError
 
 __all__ = ["read"]
@@ -48,6 +49,7 @@ class _Trial:
     start: float = np.nan
     onset: float = np.nan
     px_per_degree: float = np.nan
+    variables: set[str] = field(default_factory=set)
     fixations: list[tuple[str, float, float, float, float, float]] = field(
         default_factory=list
     )
@@ -100,12 +102,13 @@ with .asc or .asc.gz files
         n: f for n, f in files.items() if re.search(r"\.asc(\.gz)?$", n, re.I)
     }
     if not recordings:
-        raise DataError(f"{folder}: has no .asc or .asc.gz files")
-    parsed = {
-        re.sub(r"\.asc(\.gz)?$", "", n.rpartition("/")[2], flags=re.I): _parse(
-            recordings[n], image_variable, onset_message
+        raise DataError(
+            f"{folder}: has no .asc or .asc.gz files; found {contents(folder)}; make "
+            "them of the .edf files with SR Research's edf2asc"
         )
-        for n in sorted(recordings, key=natural_order)
+    parsed = {
+        person: _parse(recordings[n], image_variable, onset_message)
+        for n, person in _people(recordings).items()
     }
     trials = [t for _, of_file in parsed.values() for t in of_file]
     names = sorted({t.image or f"trial-{t.name}" for t in trials}, key=natural_order)
@@ -149,7 +152,7 @@ with .asc or .asc.gz files
     per_image = [np.mean(resolution.get(i, [np.nan])) for i in range(len(names))]
     notes = [f"eye: {eye}", "screen pixels became pixels of the image"]
     if any(not t.image for t in trials):
-        notes.append("trials that name no image became images of their own, trial-N")
+        notes.append(_about_unnamed(trials, len(parsed)))
     return Recording(
         name="eyelink",
         image_names=tuple(names),
@@ -179,6 +182,36 @@ with .asc or .asc.gz files
     )
 
 
+def _people(files: Mapping[str, SourceFile]) -> dict[str, str]:
+    """Returns the subject of each file: its name, with folders where needed."""
+    paths = {
+        name: re.sub(r"\.asc(\.gz)?$", "", name, flags=re.I)
+        for name in sorted(files, key=natural_order)
+    }
+    short = [path.rpartition("/")[2] for path in paths.values()]
+    alike = len(set(short)) < len(short)
+    people = dict(zip(paths, paths.values() if alike else short, strict=True))
+    names = list(people.values())
+    if twice := [name for name, person in people.items() if names.count(person) > 1]:
+        raise DataError(
+            f"{' and '.join(twice[:2])}: are the same recording; remove one of them"
+        )
+    return people
+
+
+def _about_unnamed(trials: list[_Trial], n_people: int) -> str:
+    """Returns the note that trials say nothing of their images."""
+    note = "trials that name no image became images of their own, trial-N"
+    if n_people > 1:
+        note += (
+            "; trial N of every subject is taken for the same picture: if orders "
+            "differed, name what holds the picture, --image-variable NAME"
+        )
+    variables = sorted({name for trial in trials for name in trial.variables})
+    found = some(variables) if variables else "none"
+    return f"{note} (TRIAL_VAR in the files: {found})"
+
+
 def _lines(file: SourceFile) -> Iterator[str]:
     """Returns the lines of a file that is perhaps compressed, a bounded number."""
     stream: io.BufferedIOBase = io.BytesIO(file.read())
@@ -190,7 +223,8 @@ def _lines(file: SourceFile) -> Iterator[str]:
             left -= len(line)
             if left < 0:
                 raise DataError(
-                    f"{file.where}: has more than {_MAX_ASC_BYTES:,} bytes of text"
+                    f"{file.where}: has more than {_MAX_ASC_BYTES:,} bytes of text; "
+                    "convert it without samples (events only)"
                 )
             yield line.decode("latin-1")
     except (OSError, EOFError) as error:
@@ -231,7 +265,8 @@ def _parse(
         except (ValueError, IndexError) as error:
             shown = line.strip()[:80]
             raise DataError(
-                f"{file.where}: cannot read {shown!r} ({error}); is it complete?"
+                f"{file.where}: cannot read {shown!r} ({error}); is it complete? "
+                "Convert the .edf file again"
             ) from error
     trials = [trial for trial in trials if trial.fixations]
     if not trials:
@@ -239,7 +274,10 @@ def _parse(
             f"{file.where}: has no EFIX lines; convert the .edf file with events"
         )
     if screen is None:
-        raise DataError(f"{file.where}: has no DISPLAY_COORDS; the screen is unknown")
+        raise DataError(
+            f"{file.where}: has no DISPLAY_COORDS, so the screen is unknown; add the "
+            "line MSG 0 DISPLAY_COORDS 0 0 <width-1> <height-1>"
+        )
     return screen, trials
 
 
@@ -261,8 +299,10 @@ def _message(
         elif mode == "TOP_LEFT" and len(numbers) in (2, 4):
             size = numbers[2:] or [np.nan, np.nan]
             trial.rect = (numbers[0], numbers[1], size[0], size[1])
-    elif text[:2] == ["!V", "TRIAL_VAR"] and len(text) > 3 and not trial.image:
-        if text[2].lower() in variables or text[2] in variables:
+    elif text[:2] == ["!V", "TRIAL_VAR"] and len(text) > 3:
+        trial.variables.add(text[2])
+        named = text[2].lower() in variables or text[2] in variables
+        if named and not trial.image:
             trial.image = PureWindowsPath(" ".join(text[3:])).name
 
 
@@ -319,7 +359,7 @@ def _on_image(
             raise InputError(
                 f"{name}: has {width} x {height} pixels, the screen {screen[2]:g} x "
                 f"{screen[3]:g}, and no message says where it was shown; state its "
-                "rectangle on the screen (left, top, width, height)"
+                "rectangle on the screen: --image-rect LEFT TOP WIDTH HEIGHT"
             )
         rect = screen
     left, top, shown_width, shown_height = rect

@@ -17,6 +17,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 
 __all__ = ["PRESENTATIONS", "read"]
@@ -83,7 +84,10 @@ with allImages_release.mat
                 for i, entry in enumerate(entries)
             )
     if not names:
-        raise DataError(f"{folder}: has neither {' nor '.join(_PARTS)}")
+        raise DataError(
+            f"{folder}: has neither {' nor '.join(_PARTS)}; found {contents(folder)}; "
+            "give the folder of FIGRIM that they are below"
+        )
     pictures = picture_files((list_files(Path(images)) if images else files).values())
     fixations, extra = table.columns()
     return Recording(
@@ -116,7 +120,9 @@ def _entries(file: SourceFile) -> list[dict[str, Value]]:
         isinstance(entry, dict) and {"impath", "userdata"} <= set(entry)
         for entry in entries
     ):
-        raise DataError(f"{file.where}: allImages has no impath and userdata")
+        raise DataError(
+            f"{file.where}: allImages has no impath and userdata; fetch it again"
+        )
     return entries
 
 
@@ -142,7 +148,7 @@ def _add(
             if points.ndim != 2 or points.shape[1] != 2:
                 raise DataError(
                     f"{where}: {name} of subject {label} on {entry['impath']} has "
-                    f"the shape {list(points.shape)}; expected [n, 2]"
+                    f"the shape {list(points.shape)}; expected [n, 2]: fetch it again"
                 )
             subject = subject_of.setdefault(label, len(subject_of))
             table.add(image, subject, points[:, 0], points[:, 1], presentation=name)

@@ -25,6 +25,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 
 __all__ = ["MapLayout", "read_maps"]
@@ -76,7 +77,10 @@ def read_maps(
     by_stem = {_stem(name): name for name in pictures}
     stems = sorted({*maps, *by_stem}, key=natural_order)
     if not stems:
-        raise DataError(f"{folder}: has neither maps nor pictures; expected {expected}")
+        raise DataError(
+            f"{folder}: has neither maps nor pictures; found {contents(folder)}; give "
+            f"the folder with {expected}"
+        )
     names = tuple(by_stem.get(stem, f"{stem}.jpg") for stem in stems)
     image_files = tuple(pictures.get(name) for name in names)
     table, stated = ScanpathTable(), {}
@@ -141,7 +145,13 @@ def _pictures(files: Mapping[str, SourceFile]) -> dict[str, ImageFile]:
         if _NOT_STIMULI & set(parts[:-1]):
             continue
         marks = [i for i, part in enumerate(parts[:-1]) if part in _IMAGE_FOLDERS]
-        found["/".join(parts[marks[-1] + 1 :] if marks else parts)] = file
+        short = "/".join(parts[marks[-1] + 1 :] if marks else parts)
+        if short in found:
+            raise DataError(
+                f"{name} and another picture are both called {short}; give the folder "
+                "of one part of the data set (as trainSet/)"
+            )
+        found[short] = file
     return found
 
 
@@ -151,13 +161,13 @@ def _points(file: SourceFile) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     name = next(name for name in _VARIABLES if name in variables)
     counts = variables[name]
     if not isinstance(counts, np.ndarray) or counts.ndim != 2 or not counts.size:
-        raise DataError(f"{file.where}: {name} is not a map of numbers")
+        raise DataError(f"{file.where}: {name} is not a map of numbers; fetch it again")
     counts = counts.astype(np.float64)
     whole = (counts >= 0) & (counts <= _MAX_COUNT) & (counts == np.floor(counts))
     if not whole.all():
         raise DataError(
             f"{file.where}: {name} has values that are no counts, first "
-            f"{counts[~whole][0]}; a blurred map holds no fixations"
+            f"{counts[~whole][0]}; a blurred map holds no fixations: give the binary"
         )
     y, x = np.nonzero(counts)
     times = counts[y, x].astype(np.int64)

@@ -7,14 +7,21 @@ lets `validation` list them all.
 import json
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from deepgaze_jax.datasets.folder import read_images_table
 from deepgaze_jax.datasets.pictures import picture_names
-from deepgaze_jax.datasets.readers.table import TableOptions, extra_columns, read_rows
+from deepgaze_jax.datasets.readers.table import (
+    TableOptions,
+    extra_columns,
+    read_rows,
+    times,
+)
 from deepgaze_jax.datasets.recording import Meta, Recording, fill_image_sizes
 from deepgaze_jax.datasets.source_files import require_folder
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
 
@@ -23,11 +30,12 @@ __all__ = ["read"]
 _COLUMNS = ("image", "subject", "fixation_index", "x", "y")
 
 
-def read(source: str | Path) -> Recording:
+def read(source: str | Path, *, time_unit: Literal["ms", "s"] = "ms") -> Recording:
     """Returns a data folder as a recording, defects included.
 
     Args:
         source: folder with `images/`, `fixations.csv` and perhaps `images.csv`.
+        time_unit: of durations and starts, where it is not the one of the layout.
 
     Raises:
         DataError: a file or column is missing, or a text that is no number.
@@ -41,10 +49,15 @@ with images/ and fixations.csv
     folder = require_folder(source, "images/ and fixations.csv")
     table = folder / "fixations.csv"
     if not table.is_file():
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10])
-        raise DataError(f"{folder}: has no fixations.csv; found {found or 'nothing'}")
-    options = TableOptions(columns={name: name for name in _COLUMNS}, time_unit="ms")
+        raise DataError(
+            f"{folder}: has no fixations.csv; found {contents(folder)}; a table of "
+            "another name is of the format table"
+        )
+    options = TableOptions(
+        columns={name: name for name in _COLUMNS}, time_unit=time_unit
+    )
     columns, written, subjects, notes = read_rows([(table, None)], options)
+    duration, start = times(columns, options, notes)
     names, sizes, pixels_per_dva = list(picture_names(folder / "images")), None, None
     if (folder / "images.csv").is_file():
         listed, sizes, pixels_per_dva = read_images_table(folder / "images.csv", True)
@@ -65,7 +78,6 @@ with images/ and fixations.csv
     image = np.array([position[name] for name in written], np.int64)[columns["image"]]
     if pixels_per_dva is not None and unknown:
         pixels_per_dva = np.append(pixels_per_dva, np.full(len(unknown), np.nan))
-    start = columns["start_ms"]
     return Recording(
         name=folder.resolve().name,
         image_names=tuple(names),
@@ -77,7 +89,7 @@ with images/ and fixations.csv
             columns["fixation_index"],
             columns["x"],
             columns["y"],
-            columns["duration_ms"],
+            duration,
         ),
         subject_names=tuple(subjects),
         meta=_meta(folder, tuple(notes), {"images": len(names), "rows": len(image)}),

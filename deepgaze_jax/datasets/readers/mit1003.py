@@ -24,6 +24,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 
 __all__ = ["read"]
@@ -70,7 +71,8 @@ with ALLSTIMULI.zip and DATA.zip
     trials = _trials(files)
     if not trials:
         raise DataError(
-            f"{folder}: has no raw gaze; expected DATA.zip, or DATA/<subject>/*.mat"
+            f"{folder}: has no raw gaze; found {contents(folder)}; fetch DATA.zip, and "
+            "leave it there as it is or unpacked (DATA/<subject>/*.mat)"
         )
     pictures = picture_files((list_files(Path(images)) if images else files).values())
     by_stem = {Path(name).stem: Path(name).name for name in pictures}
@@ -154,5 +156,5 @@ def _raw_gaze(file: SourceFile) -> np.ndarray:
                     return gaze[:, :2]
     raise DataError(
         f"{file.where}: has no struct with DATA(1).eyeData of shape [n, 2]; expected "
-        "the raw gaze of MIT1003"
+        "the raw gaze of MIT1003: fetch it again"
     )

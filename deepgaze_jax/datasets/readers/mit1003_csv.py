@@ -15,6 +15,7 @@ import numpy as np
 from deepgaze_jax.datasets.readers.table import TableOptions, read_rows, recording_of
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.source_files import require_folder
+from deepgaze_jax.datasets.wording import contents, counted, some
 from deepgaze_jax.errors import DataError
 
 __all__ = ["read"]
@@ -47,12 +48,17 @@ with scanpath_MIT1003_<image>.csv
     """
     expected = f"scanpath_{dataset}_<image>.csv"
     folder = require_folder(source, expected)
-    tables = []
+    tables, left = [], []
     for path in sorted(folder.iterdir()):
         if match := re.fullmatch(rf"scanpath_{dataset}_(.+)\.csv", path.name):
             tables.append((path, match[1]))
+        elif path.suffix == ".csv":
+            left.append(path.name)
     if not tables:
-        raise DataError(f"{folder}: has no {expected}")
+        raise DataError(
+            f"{folder}: has no {expected}; found {contents(folder)}; give their "
+            "folder, or read tables of other names with the format table"
+        )
     options = TableOptions(
         origin="0",
         image_size=_SIZES[dataset],
@@ -64,6 +70,12 @@ with scanpath_MIT1003_<image>.csv
     # Names without an ending, where there is no picture to take it from.
     names = tuple(n if "." in n else f"{n}.jpg" for n in recording.image_names)
     meta = replace(recording.meta, format="mit1003_csv", edition=dataset)
+    if left:
+        other = next(name for name in _SIZES if name != dataset)
+        were = counted(len(left), "table was", "tables were")
+        remedy = f" (--dataset {other} reads those of {other})"
+        named_so = any(name.startswith(f"scanpath_{other}_") for name in left)
+        meta = meta.noting(f"{were} left out: {some(left)}{remedy if named_so else ''}")
     return replace(
         recording,
         name=f"{dataset.lower()}_csv",

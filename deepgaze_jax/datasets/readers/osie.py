@@ -19,6 +19,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents, counted
 from deepgaze_jax.errors import DataError
 
 __all__ = ["PIXELS_PER_DVA", "SIZE", "read"]
@@ -61,21 +62,30 @@ with fixations.mat
     """
     folder = require_folder(source, "fixations.mat")
     files = list_files(folder)
+    mouse = {
+        Path(name).stem: file
+        for name, file in files.items()
+        if re.fullmatch(r"\d+\.mat", name.rpartition("/")[2])
+    }
     table = ScanpathTable()
     if kind == "eye":
         named = [f for n, f in files.items() if n.rpartition("/")[2] == "fixations.mat"]
         if not named:
-            raise DataError(f"{folder}: has no fixations.mat")
+            raise DataError(
+                f"{folder}: has no fixations.mat; found {contents(folder)}; give the "
+                "folder eye/ of OSIE, or another format or kind (--kind mouse)"
+            )
         names, n_subjects = _add_eye(named[0], table)
         conventions = ("coordinates are taken as they are, counting from 0",)
+        if mouse:
+            were = counted(len(mouse), "file", "files")
+            conventions += (f"{were} of mouse tracking left out (--kind mouse)",)
     else:
-        mouse = {
-            Path(name).stem: file
-            for name, file in files.items()
-            if re.fullmatch(r"\d+\.mat", name.rpartition("/")[2])
-        }
         if not mouse:
-            raise DataError(f"{folder}: has no mouse tracking, <number>.mat")
+            raise DataError(
+                f"{folder}: has no mouse tracking, <number>.mat; found "
+                f"{contents(folder)}; give its folder, or --kind eye"
+            )
         names = [f"{stem}.jpg" for stem in sorted(mouse)]
         n_subjects = _add_mouse([mouse[stem] for stem in sorted(mouse)], table)
         conventions = ("mouse points are [row, column] from 1: swapped, 1 subtracted",)
@@ -113,7 +123,7 @@ def _add_eye(file: SourceFile, table: ScanpathTable) -> tuple[list[str], int]:
         if not isinstance(entry, dict) or not {"img", "subjects"} <= set(entry):
             raise DataError(
                 f"{file.where}: entry {index} has no img and subjects; expected OSIE's "
-                "fixations, a cell of structs"
+                "fixations, a cell of structs: fetch it again"
             )
         names.append(str(entry["img"]))
         n_subjects = max(n_subjects, len(entry["subjects"]))
@@ -123,7 +133,7 @@ def _add_eye(file: SourceFile, table: ScanpathTable) -> tuple[list[str], int]:
             for key in ("fix_x", "fix_y", "fix_duration"):
                 where = f"{file.where}: {key} of subject {subject} on {names[-1]}"
                 if not isinstance(scanpath, dict) or key not in scanpath:
-                    raise DataError(f"{where} is missing")
+                    raise DataError(f"{where} is missing; fetch the file again")
                 columns[key] = row_of_numbers(scanpath[key], where)
             table.add(
                 index,
@@ -141,12 +151,18 @@ def _add_mouse(files: list[SourceFile], table: ScanpathTable) -> int:
     for image, file in enumerate(files):
         entry = _only(read_mat(file, ("fixations",))["fixations"])
         if not isinstance(entry, dict) or not {"subj", "coord", "order"} <= set(entry):
-            raise DataError(f"{file.where}: has no subj, coord and order")
+            raise DataError(
+                f"{file.where}: has no subj, coord and order; expected the mouse "
+                "tracking of OSIE: fetch it again"
+            )
         subject = row_of_numbers(entry["subj"], file.where).astype(np.int64)
         order = row_of_numbers(entry["order"], file.where)
         coord = np.asarray(entry["coord"], np.float64)
         if coord.shape != (len(subject), 2) or len(order) != len(subject):
-            raise DataError(f"{file.where}: subj, coord, order have other lengths")
+            raise DataError(
+                f"{file.where}: subj, coord and order have different lengths; fetch it "
+                "again"
+            )
         for number in np.unique(subject):
             rows = np.flatnonzero(subject == number)
             rows = rows[np.argsort(order[rows], kind="stable")]

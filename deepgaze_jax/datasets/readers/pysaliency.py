@@ -26,6 +26,7 @@ from deepgaze_jax.datasets.source_files import (
     require_folder,
     without_common_folder,
 )
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.fixations import Fixations
 
@@ -80,7 +81,8 @@ with stimuli.hdf5 and fixations.hdf5
     if len(image) and not (0 <= image.min() and image.max() < len(names)):
         raise DataError(
             f"{folder / fixations}: is about images up to {image.max()}, and {stimuli} "
-            f"has {len(names)}; the two files do not belong together"
+            f"has {len(names)}; the two files do not belong together: give those of "
+            "one data set"
         )
     labels, subject = np.unique(columns["subject"], return_inverse=True)
     notes = [f"type {kind}; x, y count from 0"]
@@ -113,14 +115,16 @@ with stimuli.hdf5 and fixations.hdf5
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file; name it if it is called otherwise")
+        raise DataError(
+            f"{path}: no such file; found {contents(path.parent)}; call it that"
+        )
     try:
         with h5py.File(path, "r") as file:
             yield file
     except DAMAGED as error:
         line = " ".join(str(error).split())[:160]
         raise DataError(
-            f"{path}: is not a readable file of pysaliency ({line})"
+            f"{path}: is not a readable file of pysaliency ({line}); write it again"
         ) from error
 
 
@@ -148,7 +152,8 @@ def _read_stimuli(
             raise ValueError(f"its type is {kind!r}; known are Stimuli, FileStimuli")
         sizes = np.array([shape[:2] for shape in shapes], np.int64).reshape(-1, 2)
     if len(set(names)) < len(names):
-        raise DataError(f"{path}: names an image twice")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{path}: names the image {twice} twice; rename one of them")
     return names, sizes, files
 
 
@@ -157,13 +162,16 @@ def _picture(path: Path, name: str) -> bytes:
     with _opened(path) as file:
         array = read_dataset(child(file, name), _MAX_IMAGE_BYTES)
     if array.dtype != np.uint8:
-        raise DataError(f"{path}: image {name} is {array.dtype}; expected uint8")
+        raise DataError(
+            f"{path}: image {name} is {array.dtype}; expected uint8: write it again"
+        )
     buffer = io.BytesIO()
     try:
         Image.fromarray(array).save(buffer, format="PNG")
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: image {name} has the shape {list(array.shape)}"
+            f"{path}: image {name} has the shape {list(array.shape)}; expected "
+            "[height, width] or [height, width, 3]: write it again"
         ) from error
     return buffer.getvalue()
 

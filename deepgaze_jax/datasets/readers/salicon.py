@@ -21,6 +21,7 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     require_folder,
 )
+from deepgaze_jax.datasets.wording import contents
 from deepgaze_jax.errors import DataError, InputError
 
 __all__ = ["read"]
@@ -75,12 +76,16 @@ with train/*.mat or annotations/*.json
         if edition is None:
             raise InputError(
                 f"{folder}: SALICON exists in editions that its .mat files do not tell "
-                "apart; state which this is: 2015 or 2017"
+                "apart; state which this is: --edition 2015 or 2017"
             )
         return _read_mat_files(matlab, pictures, edition, kind, split)
     if tables:
         return _read_json_files(tables, pictures, split, axes)
-    raise DataError(f"{folder}: holds neither .mat nor .json files of SALICON")
+    raise DataError(
+        f"{folder}: holds neither .mat nor .json files of SALICON; found "
+        f"{contents(folder)}; give the folder that train/ and val/, or annotations/, "
+        "are in"
+    )
 
 
 def _read_mat_files(
@@ -101,7 +106,10 @@ def _read_mat_files(
             splits.append(part)
             gaze = read_mat(files[name], ("gaze",))["gaze"]
             if not isinstance(gaze, list):
-                raise DataError(f"{files[name].where}: gaze is not an array of structs")
+                raise DataError(
+                    f"{files[name].where}: gaze is not an array of structs; fetch it "
+                    "again"
+                )
             for number, person in enumerate(gaze):
                 where = f"{files[name].where}: {field} of subject {number + 1}"
                 points = _points(person, field, where) - 1
@@ -145,13 +153,17 @@ def _points(person: Any, field: str, where: str) -> np.ndarray:
     """Returns [n, 2]; integer types occur, and no points at all."""
     if not isinstance(person, dict) or field not in person:
         keys = ", ".join(person) if isinstance(person, dict) else "no struct"
-        raise DataError(f"{where} is missing; found {keys}")
+        raise DataError(
+            f"{where} is missing; found {keys}; choose the other --kind, or fetch it "
+            "again"
+        )
     points = np.asarray(person[field], np.float64)
     if points.size == 0:
         return np.zeros((0, 2))
     if points.ndim != 2 or points.shape[1] != 2:
         raise DataError(
-            f"{where} has the shape {list(points.shape)}; expected [n, 2], x and y"
+            f"{where} has the shape {list(points.shape)}; expected [n, 2], x and y: "
+            "fetch it again"
         )
     return points
 
@@ -228,7 +240,8 @@ def _document(file: SourceFile) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         line = " ".join(str(error).split())[:120]
         raise DataError(
-            f"{file.where}: is not SALICON's JSON of images and annotations ({line})"
+            f"{file.where}: is not SALICON's JSON of images and annotations ({line}); "
+            "fetch it again, or take it out of the folder"
         ) from error
     return document
 

@@ -1,6 +1,5 @@
 """Own tables: CSV, TSV, semicolons or Parquet, one row per fixation."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from deepgaze_jax.datasets.column_names import COLUMNS, find_columns, unused
 from deepgaze_jax.datasets.own_tables import OwnTable, load_table
 from deepgaze_jax.datasets.recording import (
     Meta,
@@ -23,28 +23,20 @@ from deepgaze_jax.datasets.source_files import (
     picture_files,
     without_common_folder,
 )
+from deepgaze_jax.datasets.wording import contents, counted
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.fixations import Fixations
 
-__all__ = ["TableOptions", "extra_columns", "read", "read_rows", "recording_of"]
+__all__ = [
+    "TableOptions",
+    "extra_columns",
+    "read",
+    "read_rows",
+    "recording_of",
+    "times",
+]
 
 _SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
-# What the columns of other people's tables are called, in the order of preference.
-_ALIASES = {
-    "image": "image image_name img stimulus stimulus_name picture filename file_name "
-    "file image_id trial_image",
-    "subject": "subject participant observer user subject_id participant_id "
-    "subject_index recording_session_label viewer",
-    "fixation_index": "fixation_index current_fix_index fix_index fixation_number "
-    "index order",
-    "x": "x fixation_position_x_px fix_x current_fix_x x_px fixation_x gaze_x pos_x "
-    "x_norm norm_pos_x fpogx avg_x",
-    "y": "y fixation_position_y_px fix_y current_fix_y y_px fixation_y gaze_y pos_y "
-    "y_norm norm_pos_y fpogy avg_y",
-    "duration_ms": "duration_ms duration fix_duration current_fix_duration dur fpogd",
-    "start_ms": "start_ms start event_start_trial_time_ms current_fix_start t time "
-    "onset timestamp fpogs",
-}
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,8 @@ def read(
         paths = sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
         if not paths:
             raise DataError(
-                f"{path}: has no table; expected {', '.join(_SUFFIXES)} files"
+                f"{path}: has no table; found {contents(path)}; expected "
+                f"{', '.join(_SUFFIXES)} files: give their folder"
             )
         folder = path
     else:
@@ -149,6 +142,9 @@ def read_rows(
         renamed = [f"{o} is {t!r}" for o, t in found.items() if o != t]
         if renamed:
             notes[f"columns: {', '.join(renamed)}"] = None
+        known = {**found, "presentation": "presentation"}
+        if left := unused(list(table.columns), known):
+            notes[left] = None
         values = {
             "image": _indexed(table, found.get("image"), default_image, image_of),
             "subject": _indexed(table, found.get("subject"), path.stem, subject_of),
@@ -173,48 +169,43 @@ def read_rows(
         if len(parts) == n_tables
     }
     if not len(columns["x"]):
-        raise DataError(f"{tables[0][0]}: has no fixations below its header")
+        raise DataError(
+            f"{tables[0][0]}: has no fixations below its header; export it again"
+        )
     return columns, list(image_of), list(subject_of), list(notes)
 
 
 def _check_options(options: TableOptions) -> None:
-    unknown = [name for name in options.columns if name not in _ALIASES]
+    unknown = [name for name in options.columns if name not in COLUMNS]
     if unknown:
         raise InputError(
-            f"columns has {', '.join(unknown)}; it can name {', '.join(_ALIASES)}"
+            f"--columns names {', '.join(unknown)}; it can name {', '.join(COLUMNS)}"
         )
     if options.units == "dva" and options.pixels_per_dva is None:
-        raise InputError("degrees become pixels by pixels_per_dva; state it")
+        raise InputError("degrees become pixels by --pixels-per-dva; state it")
     if options.units == "normalised" and options.origin == "1":
-        raise InputError("normalised coordinates have no pixel to count from 1")
+        raise InputError(
+            "normalised coordinates have no pixel to count from 1; leave --origin out"
+        )
 
 
 def _columns_of(
     table: OwnTable, options: TableOptions, image: str | None
 ) -> dict[str, str]:
     """Returns which column of the table each of ours is."""
-    plain = {re.sub(r"\W+", "_", n.lower()).strip("_"): n for n in table.columns}
-    found = {}
-    for ours, aliases in _ALIASES.items():
-        if ours in options.columns:
-            if options.columns[ours] not in table.columns:
-                raise DataError(
-                    f"{table.path}: has no column {options.columns[ours]!r}; found "
-                    f"{', '.join(table.columns)}"
-                )
-            found[ours] = options.columns[ours]
-        elif named := [plain[alias] for alias in aliases.split() if alias in plain]:
-            found[ours] = named[0]
+    names = list(table.columns)
+    found = find_columns(str(table.path), names, options.columns, options.units)
     missing = [n for n in ("image", "x", "y") if n not in found]
     if image is not None:
         missing = [name for name in missing if name != "image"]
     if missing:
-        advice = "state which they are: columns, for example x=FixX"
+        options_of_them = " ".join(f"{name}=..." for name in missing)
+        advice = f"state which they are: --columns {options_of_them}"
         if missing == ["image"]:
-            advice = "state the image that the table is about, or its column"
+            advice += ", or the image that the table is about: --image NAME"
         raise DataError(
-            f"{table.path}: lacks {', '.join(missing)}; found "
-            f"{', '.join(table.columns)}; {advice}"
+            f"{table.path}: lacks {', '.join(missing)}; found {', '.join(names)}; "
+            f"{advice}"
         )
     return found
 
@@ -257,7 +248,8 @@ def recording_of(
     pictures = {short[name]: file for name, file in pictures.items()}
     matched, n_guessed = match_images(written, pictures)
     if n_guessed:
-        notes.append(f"{n_guessed} images are called a little differently in the table")
+        are = counted(n_guessed, "image is", "images are")
+        notes.append(f"{are} called a little differently in the table")
     # Two spellings of one picture are one image.
     named = [matched.get(name, name) for name in written]
     names = sorted(dict.fromkeys(named))
@@ -276,10 +268,13 @@ def recording_of(
     elif np.nanmin(index) == 1:
         index = index - 1
         notes.append("fixation_index counted from 1")
-    duration, start = _times(columns, options, notes)
+    duration, start = times(columns, options, notes)
     n_unused = len(pictures) - len(set(named) & set(pictures))
     if n_unused:
-        notes.append(f"{n_unused} pictures without fixations were left out")
+        were = counted(
+            n_unused, "picture without fixations was", "pictures without fixations were"
+        )
+        notes.append(f"{were} left out")
     ppd = options.pixels_per_dva
     return Recording(
         name="table",
@@ -322,7 +317,7 @@ def _in_pixels(
     if (relative or options.y_axis == "up") and (sizes == 0).any():
         raise InputError(
             "the sizes of some images are not known, and the coordinates need them; "
-            "give the pictures, or state the size of the images"
+            "give the pictures (--images DIR), or state the size: --image-size"
         )
     if options.units == "normalised":
         x, y = x * width, y * height
@@ -353,10 +348,16 @@ def extra_columns(
     return extra
 
 
-def _times(
+def times(
     columns: Mapping[str, np.ndarray], options: TableOptions, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns durations and starts in milliseconds."""
+    """Returns durations and starts in milliseconds.
+
+    Args:
+        columns: of `read_rows`.
+        options: which unit they have.
+        notes: what was detected is added.
+    """
     duration, start = columns["duration_ms"], columns["start_ms"]
     if options.time_unit == "s":
         return np.round(duration * 1000, 6), np.round(start * 1000, 6)

@@ -7,11 +7,15 @@ import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
 from deepgaze_jax.datasets.cleaning import CleaningOptions
+from deepgaze_jax.datasets.published import Published
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation_report import ValidationReport
 
 __all__ = ["Builder"]
 
+_PUBLISHED = Published(
+    {"targets": 630, "fillers": 2157}, size=(1000, 1000), subjects=67
+)
 _PRESENTATIONS = {
     "all_presentations": ("enc", "rec", "rec2"),
     "first_presentation": ("enc",),
@@ -31,7 +35,7 @@ class Builder(tfds_examples.FixationsBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "all_presentations"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "one folder with allImages_release.mat, allImages_fillers.mat or both, and the "
+        "one folder with allImages_release.mat and allImages_fillers.mat, and the "
         "pictures Stimuli/<scene>/*.jpg somewhere below it, from figrim.mit.edu"
     )
 
@@ -42,5 +46,6 @@ class Builder(tfds_examples.FixationsBuilder):
             source,
             self.options,
             CleaningOptions(True, True, first_fixation="drop"),
+            published=_PUBLISHED,
             presentations=_PRESENTATIONS[self.builder_config.name],
         )

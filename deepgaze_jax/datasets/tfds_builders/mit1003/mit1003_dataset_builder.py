@@ -7,10 +7,13 @@ import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
 from deepgaze_jax.datasets.cleaning import CleaningOptions
+from deepgaze_jax.datasets.published import Published
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation_report import ValidationReport
 
 __all__ = ["Builder"]
+
+_ROWS_WITHOUT_FIRST = 104_171
 
 
 class Builder(tfds_examples.FixationsBuilder):
@@ -38,11 +41,22 @@ class Builder(tfds_examples.FixationsBuilder):
         kept = self.builder_config.name == "first_fixation_kept"
         accept = ("first_fixation",) if kept else ()
         first = "keep" if kept else "drop"
+        published = Published(
+            {"train": 1003},
+            longest_side=1024,
+            subjects=15,
+            rows=None if kept else _ROWS_WITHOUT_FIRST,
+        )
         if any(source.glob("scanpath_MIT1003_*.csv")):
             cleaning = CleaningOptions(True, True, first_fixation=first)
             return tfds_examples.read_source(
-                "mit1003_csv", source, self.options, cleaning, accept
+                "mit1003_csv", source, self.options, cleaning, accept, published
             )
         return tfds_examples.read_source(
-            "mit1003", source, self.options, accept=accept, first_fixation=first
+            "mit1003",
+            source,
+            self.options,
+            accept=accept,
+            published=published,
+            first_fixation=first,
         )

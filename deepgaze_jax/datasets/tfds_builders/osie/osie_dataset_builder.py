@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from deepgaze_jax.datasets import tfds_examples
+from deepgaze_jax.datasets.published import Published
 from deepgaze_jax.datasets.readers.osie import PIXELS_PER_DVA, SIZE
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation_report import ValidationReport
 
 __all__ = ["Builder"]
+
+_PUBLISHED = Published({"train": 700}, size=SIZE, subjects=15, rows=98_321)
 
 
 class Builder(tfds_examples.FixationsBuilder):
@@ -31,9 +34,10 @@ class Builder(tfds_examples.FixationsBuilder):
             self.options,
             # Known to count from 0, though the table itself does not say so.
             accept=("origin",),
+            published=_PUBLISHED,
         )
         n = len(recording.image_names)
-        if recording.pixels_per_dva is None and (recording.image_sizes == SIZE).all():
+        if recording.pixels_per_dva is None:
             scale = np.full(n, PIXELS_PER_DVA)
             recording = replace(recording, pixels_per_dva=scale)
         return recording, report

@@ -6,12 +6,16 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from deepgaze_jax.datasets import tfds_examples
+from deepgaze_jax.datasets.published import Published
 from deepgaze_jax.datasets.recording import Recording
 from deepgaze_jax.datasets.validation_report import ValidationReport
 from deepgaze_jax.errors import DataError
 
 __all__ = ["Builder"]
 
+_PUBLISHED = Published(
+    {"train": 10_000, "val": 5000}, size=(480, 640), unseen={"test": 5000}
+)
 _CONFIGS = {
     "2015_mouse": "mouse samples of the .mat files of 2015",
     "2015_fixations": "what the authors made of them in 2015",
@@ -39,7 +43,7 @@ class Builder(tfds_examples.FixationsBuilder):
         edition, kind = self.builder_config.name.split("_")
         of_mat_files = {} if edition == "2014" else {"edition": edition, "kind": kind}
         recording, report = tfds_examples.read_source(
-            "salicon", source, self.options, **of_mat_files
+            "salicon", source, self.options, published=_PUBLISHED, **of_mat_files
         )
         if of_mat_files and recording.meta.edition.startswith("JSON"):
             raise DataError(
