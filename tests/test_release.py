@@ -94,10 +94,10 @@ def test_table_of_images_gives_the_summary(name):
 
 def test_readme_has_the_table_that_the_experiment_makes(monkeypatch):
     """Paired differences and the line of the center bias too."""
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    osie_table = importlib.import_module("osie_table")
+    monkeypatch.syspath_prepend(str(ROOT / "experiments/osie"))
+    table = importlib.import_module("table")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert osie_table.MARKS[0] + osie_table.table() + osie_table.MARKS[1] in text
+    assert table.MARKS[0] + table.table() + table.MARKS[1] in text
 
 
 def test_order_of_the_models():
