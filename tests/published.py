@@ -233,7 +233,90 @@ def speed_table():
     }
 
 
+def claims():
+    return stored("osie_claims.json")
+
+
+def shares(one):
+    return [100 * one[key] for key in ("mean", "low", "high")]
+
+
+def claims_table():
+    result = claims()
+    explained = result["explained"]
+    gaps = {(one["better"], one["worse"]): one for one in result["distances"]}
+    two, one = gaps["deepgaze2", "deepgaze1"], gaps["deepgaze1", "icf"]
+    n = scores("deepgaze2")["n_images"]
+    icf = result["icf_beats_deepgaze2"]
+    of = "information gain explained by "
+    return {
+        f"{of}DeepGaze II": [
+            [100 * explained["deepgaze2"]["paper"]],
+            shares(explained["deepgaze2"]["here"]),
+        ],
+        f"{of}DeepGaze I": [
+            [100 * explained["deepgaze1"]["paper"]],
+            shares(explained["deepgaze1"]["here"]),
+        ],
+        "distance of the two, points": [
+            [100 * two["paper_share"]],
+            shares(two["share"]),
+        ],
+        f"{of}ICF": [[], shares(explained["icf"]["here"])],
+        "distance of DeepGaze I and ICF, points": [[], shares(one["share"])],
+        "images with a negative gain under DeepGaze II": [
+            [0, 463],
+            [result["negative_information_gain"]["deepgaze2"]["n"], n],
+        ],
+        "images where ICF beats DeepGaze II": [
+            [icf["paper"]["n"], icf["paper"]["of"]],
+            [icf["n"], icf["of"]],
+        ],
+        "images where DeepGaze I beats DeepGaze II": [
+            [],
+            [result["deepgaze1_beats_deepgaze2"]["n"], n],
+        ],
+    }
+
+
+def statistics_table():
+    titles = {
+        "gold_standard_ig": "gold standard's information gain",
+        "entropy_of_fixations": "entropy of the fixations, bits",
+        "auc_of_contrast": "AUC of local contrast for the fixations",
+        "edges": "edges (mean gradient)",
+        "contrast": "contrast",
+        "n_fixations": "number of fixations",
+        "luminance": "luminance",
+        "colourfulness": "colourfulness",
+        "center_bias_ll": "center bias's log-likelihood",
+    }
+    found = claims()["icf_beats_deepgaze2"]["statistics"]
+    assert set(titles) == set(found)
+    keys = ("median_of_these", "median_of_the_others", "p", "rank_correlation_with_gap")
+    return {
+        title: [[found[name][key]] for key in keys] for name, title in titles.items()
+    }
+
+
+def depth_table():
+    return {
+        row["level"]: [
+            [float(row["validation_information_gain"])],
+            [float(row["train_information_gain"])],
+        ]
+        for row in stored("ablation.csv")
+        if row["factor"] == "depth_and_width"
+    }
+
+
 TABLES = {
+    (EXPERIMENTS, "| claim | paper | here |"): claims_table,
+    (
+        EXPERIMENTS,
+        "| statistic | the nine | the others | p | rank correlation with the gain |",
+    ): statistics_table,
+    (EXPERIMENTS, "| readout | validation IG | training IG |"): depth_table,
     (
         README,
         "| model | LL | IG over center bias | 95 % interval | IG, per-fixation mean | "
@@ -306,7 +389,118 @@ def span(key, unit=1.0):
     return [min(values), max(values)]
 
 
+def icf_leads():
+    """The gains of ICF over DeepGaze II, the largest first."""
+    return sorted(claims()["icf_beats_deepgaze2"]["images"].values(), reverse=True)
+
+
+def parts():
+    found = claims()["parts"]
+    gain = found["validation_information_gain"]
+    deep, linear = gain["VGG-19, deep"], gain["VGG-19, linear"]
+    return found, deep, linear, gain
+
+
+def pretraining(n_images, how):
+    one = claims()["parts"]["pretraining_gain"][n_images][how]
+    return [one["mean"], *one["interval"]]
+
+
 SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"`1150\.jpg` ([\d.]+), `1269\.jpg` ([\d.]+), `1399\.jpg` ([\d.]+), "
+        r"`1072\.jpg` ([\d.]+), `1030\.jpg` ([\d.]+), `1367\.jpg` ([\d.]+), "
+        r"`1426\.jpg` ([\d.]+), `1638\.jpg` ([\d.]+), `1115\.jpg` ([\d.]+)\. That is "
+        r"([\d.]+) % of the images, in the paper it was ([\d.]+) %",
+        lambda: [
+            *icf_leads(),
+            100 * len(icf_leads()) / 700,
+            100 * 94 / 1003,
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"DeepGaze I has (\d+), ICF (\d+), down to (-[\d.]+)\. The fixations of (\d+) "
+        r"images are predicted better by DeepGaze II",
+        lambda: [
+            claims()["negative_information_gain"]["deepgaze1"]["n"],
+            claims()["negative_information_gain"]["icf"]["n"],
+            min(claims()["negative_information_gain"]["icf"]["images"].values()),
+            claims()["deepgaze2_beats_the_gold_standard"],
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"here it is one image, `1150\.jpg` \((-[\d.]+):",
+        lambda: [ig for ig in gains("deepgaze2").values() if ig < 0],
+    ),
+    (
+        EXPERIMENTS,
+        r"DeepGaze II explains ([\d.]+) points less here than in the paper, DeepGaze I "
+        r"([\d.]+) points more",
+        lambda: [
+            sign * 100 * (one["paper"] - one["here"]["mean"])
+            for sign, name in ((1, "deepgaze2"), (-1, "deepgaze1"))
+            for one in [claims()["explained"][name]]
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"p of nine comparisons, not corrected: ([\d.]+) becomes ([\d.]+)\)",
+        lambda: [
+            k * claims()["icf_beats_deepgaze2"]["statistics"]["gold_standard_ig"]["p"]
+            for k in (1, len(claims()["icf_beats_deepgaze2"]["statistics"]))
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"VGG-19 instead of AlexNet ([\d.]+) -> ([\d.]+), a gain of ([\d.]+), the",
+        lambda: [
+            parts()[3]["AlexNet, linear (DeepGaze I)"],
+            parts()[2],
+            parts()[0]["VGG_minus_AlexNet_linear"],
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"readout on VGG-19: ([\d.]+) -> ([\d.]+), a gain of ([\d.]+) \(two seeds: "
+        r"([\d.]+)\)",
+        lambda: [
+            parts()[2],
+            parts()[1],
+            parts()[0]["deep_minus_linear"],
+            parts()[0]["seeds_differ_by"],
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"VGG-19 instead of intensity and contrast ([\d.]+) -> ([\d.]+);",
+        lambda: [parts()[3]["intensity and contrast, deep (ICF)"], parts()[1]],
+    ),
+    (
+        EXPERIMENTS,
+        r"pre-training on (\d+) other photographs of OSIE, instead of SALICON's "
+        r"thousands: ([\d.]+) \(([\d.]+) to ([\d.]+)\) more with (\d+) own images, "
+        r"([\d.]+) \(([\d.]+) to ([\d.]+)\) with (\d+)\.",
+        lambda: [
+            stored("osie_fine_tuning.json")["pretraining"]["n_images"],
+            *pretraining("350", "fine-tuned, all"),
+            350,
+            *pretraining("50", "fine-tuned, last layers"),
+            50,
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"the paper's shape \(16, 32, 2, 1; ([\d.]+)\) is no better",
+        lambda: [parts()[1]],
+    ),
+    (
+        EXPERIMENTS,
+        r'"4 layers of 64" collapsed \((\d+) alarms\)',
+        lambda: [claims()["parts"]["depth_and_width"]["4 layers of 64"]["alarms"]],
+    ),
     (
         README,
         r"OSIE \((\d+) photographs, (\d+) people, ([\d,]+) fixations;",
