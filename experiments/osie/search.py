@@ -1,6 +1,6 @@
 """Choice of the training of all three models on OSIE, on validation parts only.
 
-    python experiments/osie_search.py --data ../shared/data/osie --runs runs/search
+    python experiments/osie/search.py --data ../shared/data/osie --runs runs/search
 
 Every variant changes a few fields of a configuration and trains folds 0, 3 and 6. What
 is compared is the information gain of the validation parts (bits/fixation over the

@@ -1,6 +1,6 @@
 """How well other people predict a person on OSIE: the ceiling of every model.
 
-    python experiments/osie_gold_standard.py --data ../shared/data/osie
+    python experiments/osie/gold_standard.py --data ../shared/data/osie
 
 Ten folds over images as in training. Bandwidth and weights are fitted on a fold's
 training images and scored on its test images; the baseline, and the center bias in the

@@ -1,11 +1,11 @@
 """DeepGaze I on OSIE: trains ten folds, scores the test parts, writes the release.
 
-    python experiments/osie_deepgaze1.py --data ../shared/data/osie --run runs/deepgaze1
+    python experiments/osie/deepgaze1.py --data ../shared/data/osie --run runs/deepgaze1
 
 Writes `results/osie_deepgaze1.csv` (one row per image) and `.json` (means and
 intervals), and `deepgaze_jax/pretrained/deepgaze1-osie`: same code, folds and center
 biases as DeepGaze II. The configuration was chosen on validation parts
-(`osie_search.py`); the test parts are scored here, once. Needs AlexNet: `deepgaze
+(`search.py`); the test parts are scored here, once. Needs AlexNet: `deepgaze
 weights fetch alexnet`.
 
 Time on 2 cores: about 3 minutes. Disk: 0.7 GB of features in the cache.

@@ -1,6 +1,6 @@
 """The table of results in README.md, from the scores of each image.
 
-    python experiments/osie_table.py
+    python experiments/osie/table.py
 
 Reads `results/osie_{deepgaze2,deepgaze1,icf}.csv`; every model was scored on the same
 images by the fold that had not seen them, over the same center biases. The last column

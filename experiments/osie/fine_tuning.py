@@ -1,6 +1,6 @@
 """What pre-training on other photographs is worth, for many own images and for few.
 
-    python experiments/osie_fine_tuning.py --data ../shared/data/osie --runs runs/tuning
+    python experiments/osie/fine_tuning.py --data ../shared/data/osie --runs runs/tuning
 
 Half of OSIE's photographs (a seeded choice) are there for pre-training: nine tenths of
 them are trained on (`--folds all`), a tenth says when to stop (`--stop-on`). Of the

@@ -1,6 +1,6 @@
-"""The figures of scores in README.md, from `osie_evaluation.py` and `osie_search.py`.
+"""The figures of scores in README.md, from `evaluation.py` and `search.py`.
 
-    python experiments/osie_figures.py
+    python experiments/osie/figures.py
 
 Draws information gain explained by each model, images under gold standard and models,
 and the variants of training that were compared (validation parts of three folds), as

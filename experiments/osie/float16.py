@@ -1,10 +1,10 @@
 """What float16 features change: scores of the released readout on OSIE.
 
-    python experiments/osie_float16.py --data ../shared/data/osie
+    python experiments/osie/float16.py --data ../shared/data/osie
 
 Scores the test parts with features rounded to float16 before the readout, and prints
 how much the information gain of each image changes (bits/fixation). Needs the float32
-feature cache that `osie_deepgaze2.py` leaves. Time on 2 cores: about 2 minutes.
+feature cache that `deepgaze2.py` leaves. Time on 2 cores: about 2 minutes.
 """
 
 import argparse
@@ -43,7 +43,9 @@ def main() -> None:
     predictor = load_pretrained("deepgaze2")
     cache = find_cache(predictor, dataset)
     if cache is None:
-        raise SystemExit("there is no feature cache; run osie_deepgaze2.py first")
+        raise SystemExit(
+            "there is no feature cache; run experiments/osie/deepgaze2.py first"
+        )
     exact, rounded = (
         {
             row.image: row.scores["ig"]

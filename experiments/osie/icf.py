@@ -1,10 +1,10 @@
 """ICF on OSIE: trains ten folds, scores the test parts, writes the release.
 
-    python experiments/osie_icf.py --data ../shared/data/osie --run runs/icf
+    python experiments/osie/icf.py --data ../shared/data/osie --run runs/icf
 
 Writes `results/osie_icf.csv` (one row per image) and `.json` (means and intervals), and
 `deepgaze_jax/pretrained/icf-osie`: same code, folds and center biases as DeepGaze II.
-The configuration was chosen on validation parts (`osie_search.py`); the test parts are
+The configuration was chosen on validation parts (`search.py`); the test parts are
 scored here, once. No weights are needed.
 
 Time on 2 cores: about 10 minutes. Disk: 1.4 GB of features in the cache.

@@ -1,10 +1,10 @@
 """DeepGaze II on OSIE: trains ten folds, scores the test parts, writes the release.
 
-    python experiments/osie_deepgaze2.py --data ../shared/data/osie --run runs/osie
+    python experiments/osie/deepgaze2.py --data ../shared/data/osie --run runs/osie
 
 Writes `results/osie_deepgaze2.csv` (one row per image) and `.json` (means and
 intervals), and `deepgaze_jax/pretrained/deepgaze2-osie`. The configuration was chosen
-on validation parts (`osie_search.py`); the test parts are scored here, once. An
+on validation parts (`search.py`); the test parts are scored here, once. An
 interrupted run goes on where it stopped.
 
 Time on 2 cores: about 20 minutes for the features of the 700 photographs, then about

@@ -1,6 +1,6 @@
 """Every metric of every model on OSIE, and of what other people reach.
 
-    python experiments/osie_evaluation.py --data ../shared/data/osie
+    python experiments/osie/evaluation.py --data ../shared/data/osie
 
 Scores each image by the fold that has not seen it; center bias and gold standard are
 fitted on the other images. Writes `results/osie_evaluation.csv` (a row per image and

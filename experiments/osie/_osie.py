@@ -10,7 +10,7 @@ from deepgaze_jax.evaluation import evaluate, find_cache, write_report
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.training import TrainConfig, export_run, train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments/results"
 
 
