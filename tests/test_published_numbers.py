@@ -4,6 +4,8 @@ import re
 
 import published
 import pytest
+from published_sentences import SENTENCES
+from published_tables import NOT_MEASURED, TABLES
 
 from deepgaze_jax import weights
 from deepgaze_jax.cli import main as deepgaze
@@ -12,21 +14,19 @@ from deepgaze_jax.model_files import load_model
 from deepgaze_jax.prediction import load_pretrained
 
 
-@pytest.mark.parametrize(("name", "header"), list(published.TABLES))
+@pytest.mark.parametrize(("name", "header"), list(TABLES))
 def test_table(name, header):
-    published.check_rows(
-        published.rows_of(name, header), published.TABLES[name, header]()
-    )
+    published.check_rows(published.rows_of(name, header), TABLES[name, header]())
 
 
-@pytest.mark.parametrize(("name", "pattern", "values"), published.SENTENCES)
+@pytest.mark.parametrize(("name", "pattern", "values"), SENTENCES)
 def test_sentence(name, pattern, values):
     published.check_sentence(name, published.document(name), pattern, values())
 
 
 @pytest.mark.parametrize("name", [published.README, published.EXPERIMENTS])
 def test_no_table_of_numbers_is_left_out(name):
-    known = {*published.TABLES, *published.NOT_MEASURED}
+    known = {*TABLES, *NOT_MEASURED}
     for header, rows in published.tables(published.document(name)).items():
         printed = [n for row in rows for cell in row for n in published.numbers(cell)]
         assert (name, header) in known or not printed, header
@@ -41,10 +41,10 @@ def with_other_digit(text, number):
     return f"{text[: end - 1]}{(int(text[end - 1]) + 1) % 10}{text[end:]}"
 
 
-@pytest.mark.parametrize(("name", "header"), list(published.TABLES))
+@pytest.mark.parametrize(("name", "header"), list(TABLES))
 def test_every_edit_of_a_table_is_noticed(name, header):
     rows = published.rows_of(name, header)
-    expected = published.TABLES[name, header]()
+    expected = TABLES[name, header]()
     n_edits = 0
     for row in rows:
         for k, cell in list(enumerate(row))[1:]:
@@ -58,7 +58,7 @@ def test_every_edit_of_a_table_is_noticed(name, header):
     assert n_edits == sum(len(cell) for row in expected.values() for cell in row) > 0
 
 
-@pytest.mark.parametrize(("name", "pattern", "values"), published.SENTENCES)
+@pytest.mark.parametrize(("name", "pattern", "values"), SENTENCES)
 def test_every_edit_of_a_sentence_is_noticed(name, pattern, values):
     text = " ".join(published.document(name).split())
     found = re.search(pattern, text)
