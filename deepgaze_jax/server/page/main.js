@@ -94,8 +94,14 @@ async function compute(slot) {
 }
 
 function nameSlots() {
-  for (const { key, name, panel } of slots) {
-    panel.name(name, comparing() ? key.toUpperCase() : "");
+  for (const { key, name, blob, panel } of slots) {
+    const letter = comparing() ? key.toUpperCase() : "";
+    panel.name(name, letter);
+    if (blob) continue;
+    panel.empty(
+      `Choose ${letter ? `picture ${letter}` : "a picture"}, drop it here or paste it. ` +
+        "The density of fixations appears beside it.",
+    );
   }
 }
 
@@ -242,7 +248,6 @@ function compare() {
   if (both && !slots[1].blob) {
     const next = slots[0].blob ? "b" : "a";
     document.querySelector(`input[name=target][value=${next}]`).checked = true;
-    slots[1].panel.empty("Choose, drop or paste picture B.");
   }
   nameSlots();
   refresh();

@@ -3,6 +3,7 @@
 import { fixed, percent, relativeBits, text } from "./numbers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
+const CROSS = 0.035; // Half of the cursor's width, of the longest side.
 const DRAG = 4; // Screen pixels a pointer moves before it draws a box.
 
 /** Returns an element inside another by its class. */
@@ -65,6 +66,7 @@ export class Panel {
 
   /** Shows or hides picture, result and numbers. */
   show({ picture, result, busy, stale }) {
+    this.root.classList.toggle("vacant", !picture && !result && !busy);
     this.picture.hidden = !picture;
     this.result.hidden = !result && !busy;
     part(this.root, "numbers").hidden = !result;
@@ -93,15 +95,19 @@ export class Panel {
     const bits = relativeBits(logDensity, height, width);
     const nats = `${fixed(logDensity, 3)} nats`;
     const relative = `${fixed(bits, 2, true)} bits`;
-    const times = `${text(2 ** bits)} times`;
+    const times = `${text(2 ** bits)}×`;
     part(this.root, "pixel").textContent = `x ${x}, y ${y}`;
     part(this.root, "nats").textContent = nats;
     part(this.root, "bits").textContent = `${relative} (${times})`;
+    const arm = CROSS * Math.max(height, width);
+    const [cx, cy] = [x + 0.5, y + 0.5];
+    const path =
+      `M${cx - arm},${cy}h${0.7 * arm}m${0.6 * arm},0h${0.7 * arm}` +
+      `M${cx},${cy - arm}v${0.7 * arm}m0,${0.6 * arm}v${0.7 * arm}`;
     for (const figure of [this.picture, this.result]) {
-      const [across, down] = figure.querySelectorAll(".cursor line");
-      setAll(across, { x1: 0, x2: width, y1: y + 0.5, y2: y + 0.5 });
-      setAll(down, { x1: x + 0.5, x2: x + 0.5, y1: 0, y2: height });
-      part(figure, "cursor").removeAttribute("display");
+      const cross = part(figure, "cursor");
+      for (const one of cross.children) one.setAttribute("d", path);
+      cross.removeAttribute("display");
     }
     return `x ${x}, y ${y}: ${nats}, ${relative} relative to uniform`;
   }
@@ -144,7 +150,7 @@ export class Panel {
   #draw(figure) {
     const svg = figure.querySelector("svg");
     svg.setAttribute("preserveAspectRatio", "none");
-    for (const [name, shape] of [["box", "rect"], ["cursor", "line"]]) {
+    for (const [name, shape] of [["box", "rect"], ["cursor", "path"]]) {
       const group = document.createElementNS(SVG, "g");
       setAll(group, { class: name, display: "none" });
       for (let i = 0; i < 2; i++) {
