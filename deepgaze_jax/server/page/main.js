@@ -127,7 +127,9 @@ function showLegend({ scale, colours, highest }) {
   drawLegend($("legend").querySelector("canvas"), colours);
   const ranks = scale === "ranks";
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((place) =>
-    ranks ? `${100 * place} %` : `${fixed(place * highest, highest < 40 ? 1 : 0)}×`,
+    ranks
+      ? `${100 * place} %`
+      : `${fixed(place * highest, place && highest < 40 ? 1 : 0)}×`,
   );
   $("legend").querySelector(".ticks").replaceChildren(
     ...ticks.map((tick) => Object.assign(document.createElement("span"), { textContent: tick })),
