@@ -187,17 +187,25 @@ export function sampleFixations({ height, width, values }, n, seed) {
   });
 }
 
+/** Returns the nearest whole number; of two the even one, as the server does. */
+function roundEven(value) {
+  const low = Math.floor(value);
+  if (value - low !== 0.5) return Math.round(value);
+  return low % 2 ? low + 1 : low;
+}
+
 /**
  * Returns the probability of each cell of a coarse grid, at most `cells` a side.
  *
- * A list of {x0, y0, x1, y1, probability}, row by row; the edges are whole pixels.
+ * A list of {x0, y0, x1, y1, probability}, row by row: the cells of the server's own
+ * coarse grid, where pixel y of H belongs to row floor(y h / H).
  */
 export function pooledGrid(logDensity, cells = 64) {
   const { height, width } = logDensity;
   const scale = Math.min(1, cells / Math.max(height, width));
-  const rows = Math.max(1, Math.round(height * scale));
-  const columns = Math.max(1, Math.round(width * scale));
-  const edge = (i, n, size) => Math.floor((i * size) / n);
+  const rows = Math.max(1, roundEven(height * scale));
+  const columns = Math.max(1, roundEven(width * scale));
+  const edge = (i, n, size) => Math.ceil((i * size) / n);
   const grid = [];
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
