@@ -348,7 +348,8 @@ function start() {
       const pixels = slot && settings.boxSettings(slot.panel.size);
       if (pixels) setBox(slot.panel, pixels);
     },
-    boxDone: showBox,
+    // What was typed may lie outside; half a box stays as it is.
+    boxDone: () => box && showBox(),
     noBox: () => setBox(null, null),
   });
   $("compare").addEventListener("change", compare);
