@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import TooLargeError
 
 __all__ = ["available_memory", "require_memory"]
 
@@ -21,17 +21,17 @@ def require_memory(n_bytes: float, what: str, remedy: str) -> None:
         remedy: what to do.
 
     Raises:
-        InputError: less is available.
+        TooLargeError: less is available.
 
     Example:
         >>> require_memory(1e18, "this picture", "shrink it")
         Traceback (most recent call last):
-        deepgaze_jax.errors.InputError: this picture needs about 1000000000.0 GB of \
+        deepgaze_jax.errors.TooLargeError: this picture needs about 1000000000.0 GB of \
 memory, ... GB are available; shrink it
     """
     available = available_memory()
     if available is not None and n_bytes > available:
-        raise InputError(
+        raise TooLargeError(
             f"{what} needs about {n_bytes / 1e9:.1f} GB of memory, "
             f"{available / 1e9:.1f} GB are available; {remedy}"
         )

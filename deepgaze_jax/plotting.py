@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.ops import resize_image
@@ -17,11 +17,13 @@ __all__ = ["mass_levels", "overlay", "write_png"]
 #: Longest side of an overlay in pixels.
 MAX_SIDE = 1600
 
+#: Of the heat where the density is highest.
+OPACITY = 0.62
+
 # How the picture is drawn; lengths are shares of the longest side.
 _SMOOTHING = 0.004
 _LINE_WIDTH = 0.0022
 _COLOUR = 0.45  # What is left of the photograph's colour.
-_OPACITY = 0.62  # Of the heat where the density is highest.
 _STEPS = 2**20  # Densities closer than the highest over this count as equal.
 _COLOUR_MAP = "inferno"
 _COLOUR_RANGE = (0.3, 0.97)  # Its darkest end cannot be seen on dark photographs.
@@ -53,7 +55,14 @@ def mass_levels(log_density: Any, n_parts: int = 4) -> np.ndarray:
     return ordered[np.searchsorted(mass, wanted)]
 
 
-def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarray:
+def overlay(
+    image: Any,
+    log_density: Any,
+    max_side: int = MAX_SIDE,
+    *,
+    opacity: float = OPACITY,
+    contours: bool = True,
+) -> np.ndarray:
     """Return a photograph under the density of fixations, with contour lines.
 
     The three lines split the density into four parts of equal mass: a quarter of all
@@ -66,11 +75,14 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
         image: what `load_image` takes; [height, width, 3].
         log_density: [height, width], natural logarithm.
         max_side: longest side of the result; larger photographs are shrunk.
+        opacity: of the heat where the density is highest, 0 to 1.
+        contours: draw the lines.
 
     Returns:
         uint8 [h, w, 3], RGB.
 
     Raises:
+        ConfigError: an opacity that is not 0 to 1.
         InputError: image and density have different sizes, or are none.
 
     Example:
@@ -78,6 +90,8 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
         >>> overlay(photograph, np.zeros((60, 80))).shape
         (60, 80, 3)
     """
+    if not 0 <= opacity <= 1:
+        raise ConfigError(f"opacity is {opacity!r}; expected a number from 0 to 1")
     image = load_image(image)
     values = _checked(log_density)
     if values.shape != image.shape[:2]:
@@ -93,9 +107,13 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
     photograph = resize_image(image, *size)
     # Densities come in steps of a few pixels; a narrow blur hides the steps.
     density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
+    picture = _blend(photograph, _below(density), opacity)
+    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    if not contours:
+        return picture
     with np.errstate(divide="ignore"):
         levels = np.exp(mass_levels(np.log(density)))
-    return _with_contours(_blend(photograph, _below(density)), density, levels)
+    return _with_contours(picture, density, levels)
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
@@ -133,7 +151,7 @@ def _below(density: np.ndarray) -> np.ndarray:
     return (below / mass.sum()).astype(np.float32)[steps]
 
 
-def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def _blend(photograph: np.ndarray, heat: np.ndarray, most: float) -> np.ndarray:
     """Return the photograph, paler, with the heat over it; RGB 0..255."""
     import matplotlib
 
@@ -142,20 +160,19 @@ def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
     low, high = _COLOUR_RANGE
     colours = matplotlib.colormaps[_COLOUR_MAP](low + (high - low) * heat)
     # Smooth at both ends: nothing begins with an edge.
-    opacity = _OPACITY * (heat * heat * (3 - 2 * heat))[..., None]
+    opacity = most * (heat * heat * (3 - 2 * heat))[..., None]
     return pale * (1 - opacity) + 255 * colours[..., :3] * opacity
 
 
 def _with_contours(
     picture: np.ndarray, density: np.ndarray, levels: np.ndarray
 ) -> np.ndarray:
-    """Return the picture with one line for each level of the density, uint8."""
+    """Return a uint8 picture with one line for each level of the density."""
     from matplotlib import patheffects
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = density.shape
-    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     # Flat densities have no lines, and equal levels only one.
     levels = np.unique(levels)
     levels = levels[(levels > density.min()) & (levels < density.max())]

@@ -1,0 +1,86 @@
+"""Refusals as RFC 9457 says: `application/problem+json`."""
+
+import http
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from deepgaze_jax.errors import (
+    ConfigError,
+    InputError,
+    NotAPictureError,
+    TooLargeError,
+)
+
+__all__ = ["Problem", "problem_of", "problem_response"]
+
+#: Titles, where HTTP's own phrase says too little.
+_TITLES = {
+    413: "Too large",
+    415: "Not a picture",
+    422: "Cannot be computed",
+    429: "Too many requests are waiting",
+}
+
+
+class Problem(Exception):
+    """A request that is refused.
+
+    Args:
+        status: of HTTP.
+        detail: one sentence: what was found, what was expected, what to do.
+        headers: that go with it.
+    """
+
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None
+    ):
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the refusal that an error of the library means; others are raised."""
+    if isinstance(error, Problem):
+        return error
+    detail = " ".join(str(error).split())
+    if isinstance(error, TooLargeError):
+        return Problem(413, detail)
+    if isinstance(error, NotAPictureError):
+        return Problem(415, detail)
+    if isinstance(error, InputError | ConfigError):
+        return Problem(422, detail)
+    raise error
+
+
+class _ProblemJSON(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem_response(path: str, problem: Problem) -> JSONResponse:
+    """Return what the client gets.
+
+    Args:
+        path: of the request.
+        problem: why it is refused.
+    """
+    phrase = http.HTTPStatus(problem.status).phrase
+    return _ProblemJSON(
+        {
+            "type": "about:blank",
+            "title": _TITLES.get(problem.status, phrase),
+            "status": problem.status,
+            "detail": problem.detail,
+            "instance": path,
+        },
+        problem.status,
+        problem.headers,
+    )
+
+
+async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+    """Return the answer to a refused request; a handler of Starlette's."""
+    return problem_response(request.url.path, problem)
