@@ -89,7 +89,7 @@ def open_page(browser, address):
         page.on("console", lambda message: _note(problems, message))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _local(problems, request.url, address))
-        page.goto(address)
+        page.goto(address, timeout=WAIT_MS)
         page.wait_for_selector("#gallery button")
         page.expected = expected
         return page

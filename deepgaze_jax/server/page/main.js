@@ -78,6 +78,8 @@ function take(blob, name, slot = targetSlot()) {
     document.querySelector("input[name=target][value=b]").checked = true;
   }
   compute(slot);
+  // Where everything is one column, the result is further down.
+  if (matchMedia("(max-width: 860px)").matches) slot.panel.root.scrollIntoView();
 }
 
 async function compute(slot) {
