@@ -89,7 +89,7 @@ def open_page(browser, address):
         page.on("console", lambda message: _note(problems, message))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _local(problems, request.url, address))
-        page.goto(address)
+        page.goto(address, timeout=WAIT_MS)
         page.wait_for_selector("#gallery button")
         page.expected = expected
         return page
@@ -359,6 +359,80 @@ def test_too_large_a_file_is_not_sent(page, tmp_path, address):
     page.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
     assert f"at most {limit / 1e6:.1f} MB" in page.inner_text("#message")
     assert "POST" not in sent
+
+
+def test_server_that_is_away_can_be_asked_again(page):
+    page.expected.append("net::ERR_")
+    page.route("**/v1/predict*", lambda route: route.abort("connectionrefused"))
+    page.set_input_files("#file", HOPPER)
+    page.wait_for_selector("#message:not([hidden])")
+    assert "does not answer" in page.inner_text("#message")
+    page.unroute("**/v1/predict*")
+    page.click("#retry")
+    finished(page)
+    assert page.is_hidden("#message")
+
+
+def test_progress_is_shown(page):
+    held = []
+    page.route("**/v1/predict*", lambda route: held.append(route))
+    page.set_input_files("#file", HOPPER)
+    page.wait_for_selector("#panel-a .progress:not([hidden])")
+    assert page.get_attribute("#panel-a", "aria-busy") == "true"
+    assert page.inner_text("#status").startswith("Computing")
+    # The picture is there already.
+    page.wait_for_selector("#panel-a .picture:not([hidden])")
+    held[0].continue_()
+    finished(page)
+    assert page.is_hidden("#panel-a .progress")
+    assert "done" in page.inner_text("#status")
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_pictures_come_by_drag_and_by_clipboard(page, event):
+    page.evaluate(
+        """async event => {
+        const answer = await fetch('/v1/examples/hopper.jpg');
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([await answer.blob()], 'given.jpg'));
+        const how = {bubbles: true, cancelable: true};
+        document.body.dispatchEvent(event === 'drop'
+            ? new DragEvent('drop', {...how, dataTransfer: transfer})
+            : new ClipboardEvent('paste', {...how, clipboardData: transfer})); }""",
+        event,
+    )
+    finished(page)
+    assert page.inner_text("#panel-a .title") == "given.jpg"
+
+
+def test_box_by_finger(open_page, expected):
+    page = open_page(has_touch=True)
+    choose(page, HOPPER)
+    fingers = page.context.new_cdp_session(page)
+
+    def swipe():
+        page.locator("#panel-a .result").scroll_into_view_if_needed()
+        view = page.locator("#panel-a .result .view").bounding_box()
+        kinds, places = ("Start", "Move", "Move", "End"), (0.2, 0.3, 0.4, None)
+        for kind, place in zip(kinds, places, strict=True):
+            x = view["x"] + (place or 0) * view["width"]
+            y = view["y"] + (place or 0) * view["height"]
+            points = [] if place is None else [{"x": x, "y": y}]
+            event = {"type": f"touch{kind}", "touchPoints": points}
+            fingers.send("Input.dispatchTouchEvent", event)
+
+    swipe()
+    assert page.input_value("#box-width") == ""
+    page.check("#draw")
+    swipe()
+    share(page)
+    ids = ("box-x", "box-y", "box-width", "box-height")
+    x, y, width, height = (int(page.input_value(f"#{one}")) for one in ids)
+    assert (x, y, width, height) == pytest.approx((102, 120, 103, 121), abs=2)
+    density = np.exp(expected.astype(np.float64))
+    np.testing.assert_allclose(
+        float(share(page)), density[y : y + height, x : x + width].sum(), rtol=1e-9
+    )
 
 
 def test_wrong_number_is_not_asked_for(page):

@@ -42,11 +42,20 @@ function calm() {
 }
 
 let speaking = 0;
+let sentences = {};
 
-/** Reads a text out to those who listen to the page, when the keys come to rest. */
-function speak(text) {
+/**
+ * Reads out to those who listen to the page, when the keys come to rest.
+ *
+ * about: "cursor" or "box"; of each the last sentence is read.
+ */
+function speak(about, sentence) {
+  sentences[about] = sentence;
   clearTimeout(speaking);
-  speaking = setTimeout(() => ($("spoken").textContent = text), 350);
+  speaking = setTimeout(() => {
+    $("spoken").textContent = Object.values(sentences).join(". ");
+    sentences = {};
+  }, 350);
 }
 
 // Pictures and predictions.
@@ -69,6 +78,8 @@ function take(blob, name, slot = targetSlot()) {
     document.querySelector("input[name=target][value=b]").checked = true;
   }
   compute(slot);
+  // Where everything is one column, the result is further down.
+  if (matchMedia("(max-width: 860px)").matches) slot.panel.root.scrollIntoView();
 }
 
 async function compute(slot) {
@@ -165,7 +176,7 @@ function showCursor(aloud = false) {
     const text = panel.showCursor(x, y, result.values[y * result.width + x]);
     said.push(comparing() ? `${key.toUpperCase()}: ${text}` : text);
   }
-  if (aloud) speak(said.join(". "));
+  if (aloud) speak("cursor", said.join(". "));
 }
 
 function findDensest(panel, move) {
@@ -216,7 +227,7 @@ function showBox() {
 async function showShare(slot) {
   if (slot.asking) return;
   slot.asking = true;
-  const said = [];
+  let said = "";
   try {
     let asked;
     do {
@@ -225,12 +236,12 @@ async function showShare(slot) {
       if (!box || !result) break;
       const pixels = pixelBox([result.height, result.width]);
       const share = await analyse("share", slot.key, pixels);
-      if (box && slot.result === result) said[0] = slot.panel.showShare(pixels, share);
+      if (box && slot.result === result) said = slot.panel.showShare(pixels, share);
     } while (asked !== box);
   } finally {
     slot.asking = false;
   }
-  if (said[0]) speak(said[0]);
+  if (said) speak("box", said);
 }
 
 function refresh() {

@@ -58,6 +58,9 @@ export class Slot {
     this.controller = controller;
     this.#show();
     const began = performance.now();
+    const seconds = () => (performance.now() - began) / 1000;
+    const tell = () => this.panel.settings(`computing: ${fixed(seconds(), 0)} s`);
+    const ticking = setInterval(tell, 1000);
     try {
       this.#checkSize();
       const answer = await predict(this.blob, settings, controller.signal);
@@ -66,8 +69,7 @@ export class Slot {
       controller.signal.throwIfAborted();
       const file = new Blob([answer.buffer], { type: "application/x-npy" });
       this.#finish({ ...result, file });
-      const seconds = (performance.now() - began) / 1000;
-      this.panel.settings(`${describe(answer, result)} · ${fixed(seconds, 1)} s`);
+      this.panel.settings(`${describe(answer, result)} · ${fixed(seconds(), 1)} s`);
       return `${this.name}: done. ${result.width} × ${result.height} pixels.`;
     } catch (error) {
       if (controller.signal.aborted) return "";
@@ -77,6 +79,7 @@ export class Slot {
       error.passing = error instanceof ServerError && PASSING.includes(error.status);
       throw error;
     } finally {
+      clearInterval(ticking);
       if (this.controller === controller) {
         this.controller = null;
         this.#show();
