@@ -53,6 +53,9 @@ _VERBS = {
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
     "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
     "data build": _Verb("data_build", "build", "a TFDS data set (array_record)"),
+    "data export": _Verb(
+        "data_export", "export_dataset", "a data set in the files of other software"
+    ),
     "data info": _Verb("data_info", "info", "what a data set holds"),
     "data validate": _Verb("data", "validate", "check a data set"),
     "data cache ls": _Verb("data_cache", "list_caches", "feature caches on the disk"),
