@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from deepgaze_jax.errors import DeepGazeError
 
-__all__ = ["Bar", "UsageError", "complain", "say"]
+__all__ = ["Bar", "UsageError", "complain", "say", "tell"]
 
 
 _SECONDS_BETWEEN_LINES = 60.0
@@ -21,6 +21,15 @@ class UsageError(DeepGazeError):
 def say(text: str) -> None:
     """Print a message to standard error, above a progress bar if there is one."""
     tqdm.write(text, file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Print a result to standard output, above a progress bar if there is one.
+
+    Names of files that are no text are shown with escapes.
+    """
+    tqdm.write(text.encode(errors="backslashreplace").decode(), file=sys.stdout)
+    sys.stdout.flush()
 
 
 def complain(error: Exception | str) -> None:

@@ -1,0 +1,357 @@
+"""Folders, patterns and lists of pictures: names, kills, going on, bad files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import oracles
+import pytest
+import small_models
+from PIL import Image
+
+from deepgaze_jax.cli import main
+from deepgaze_jax.datasets.pictures import picture_names
+from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.many_images.run import targets_of
+from deepgaze_jax.many_images.settings import Settings
+from deepgaze_jax.many_images.stream import predict_pictures
+from deepgaze_jax.prediction import load_pretrained
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    # The persistent cache is a setting of the whole process; subprocesses use it.
+    name = "deepgaze_jax.cli.predict.keep_compiled_programs"
+    monkeypatch.setattr(name, lambda: None)
+    monkeypatch.chdir(tmp_path)
+
+
+def save_picture(path, seed=0, height=24, width=36):
+    image = oracles.random_image(seed, height, width).astype(np.uint8)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def run(capsys, *argv):
+    """(exit code, standard output, standard error) of `predict` with ICF"""
+    code = main(["predict", *(str(word) for word in argv), "--model", "icf"])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def tree(folder):
+    """Every file of a folder, hidden ones too: name -> bytes."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def results(folder):
+    """The results in a folder: name -> bytes."""
+    notes = ("settings.json", "finished.jsonl")
+    return {name: data for name, data in tree(folder).items() if name not in notes}
+
+
+# --- which pictures, and where to ---------------------------------------------------
+
+
+def planned(*arguments, output="out"):
+    """Input -> overlay without its ending, None for a problem."""
+    targets, _ = targets_of([Path(argument) for argument in arguments], Path(output))
+    return {
+        str(target.image): None
+        if target.problem
+        else str(target.overlay.relative_to(output)).removesuffix("_overlay.png")
+        for target in targets
+    }
+
+
+@pytest.fixture
+def album():
+    for name in ("b.png", "x/a.png", "x/y/a.png", "x/y/a.jpg", "z/C.PNG", ".h/d.png"):
+        save_picture(Path("album", name))
+    Path("album/notes.md").write_text("no picture")
+    Path("album/.hidden.png").write_bytes(b"")
+
+
+def test_a_folder_keeps_its_folders(album):
+    assert planned("album") == {
+        "album/b.png": "b",
+        "album/x/a.png": "x/a",
+        "album/x/y/a.jpg": "x/y/a.jpg",
+        "album/x/y/a.png": "x/y/a.png",
+        "album/z/C.PNG": "z/C",
+    }
+    # Below the folder that holds them all; a file of its own goes to the top.
+    assert planned("album/x/y", "album/z", "album/b.png") == {
+        "album/x/y/a.jpg": "x/y/a.jpg",
+        "album/x/y/a.png": "x/y/a.png",
+        "album/z/C.PNG": "z/C",
+        "album/b.png": "b",
+    }
+    # Whatever is named twice is one picture.
+    assert len(planned("album", "album/x", "./album/b.png")) == 5
+
+
+def test_patterns(album):
+    assert planned("album/x/**/a.*") == {
+        "album/x/a.png": "a",
+        "album/x/y/a.jpg": "y/a.jpg",
+        "album/x/y/a.png": "y/a.png",
+    }
+    assert planned("album/*/*.png") == {"album/x/a.png": "x/a"}
+    assert planned("album/*.tif") == {"album/*.tif": None}
+    # A file of that very name is no pattern.
+    save_picture("a[1].png")
+    assert planned("a[1].png") == {"a[1].png": "a[1]"}
+
+
+def test_lists(album, tmp_path):
+    Path("lists").mkdir()
+    lines = ["../album/b.png", "", str(tmp_path / "album/x/a.png"), "here/c.png\r"]
+    Path("lists/all.txt").write_text("\n".join(lines), encoding="utf-8-sig")
+    inside = str(tmp_path).strip("/")
+    assert planned("lists/all.txt") == {
+        "lists/../album/b.png": f"{inside}/album/b",
+        f"{tmp_path}/album/x/a.png": f"{inside}/album/x/a",
+        "lists/here/c.png": "here/c",
+    }
+    Path("empty.txt").write_text("\n")
+    Path("binary.txt").write_bytes(b"\xff\0\xfe")
+    assert planned("empty.txt", "binary.txt") == {"empty.txt": None, "binary.txt": None}
+
+
+def test_results_are_no_pictures_of_the_next_run(album):
+    save_picture("album/out/b_overlay.png")
+    assert "album/out/b_overlay.png" not in planned("album", output="album/out")
+    for folder, output in (
+        ("album", "album"),
+        ("album/x", "album"),
+        (".", "."),
+    ):
+        arguments = [Path(folder), Path("album/b.png")]
+        if output == "album" and folder == "album/x":
+            arguments = [Path("album/x"), Path("album/z")]
+        with pytest.raises(ConfigError, match="would lie among the pictures"):
+            targets_of(arguments, Path(output))
+
+
+# --- what is written ----------------------------------------------------------------
+
+
+def test_a_folder_gets_what_single_pictures_get(capsys, album):
+    Path("album/bad.png").write_text("<html>")
+    code, out, err = run(capsys, "album", "-o", "many")
+    assert code == 1 and len(out.splitlines()) == 5
+    assert err.splitlines()[0].startswith("deepgaze: album/bad.png: ")
+    assert err.splitlines()[1:] == ["deepgaze: 1 of 6 pictures failed"]
+    names = picture_names(Path("album"))
+    assert len(results("many")) == 2 * 5
+    for name in sorted(set(names) - {"bad.png"}):
+        assert run(capsys, f"album/{name}", "-o", f"one/{name}")[0] == 0
+    assert set(tree("one").values()) == set(results("many").values())
+
+
+def test_half_precision(capsys, album):
+    assert run(capsys, "album/b.png", "-o", "full", "--files", "npy")[0] == 0
+    assert run(capsys, "album/b.png", "-o", "half", "--float16")[0] == 0
+    full, half = (np.load(f"{d}/b_log_density.npy") for d in ("full", "half"))
+    assert (full.dtype, half.dtype) == (np.float32, np.float16)
+    assert np.abs(full - half).max() <= 0.004
+    assert sorted(tree("full")) == ["b_log_density.npy"]
+    assert sorted(tree("half")) == ["b_log_density.npy", "b_overlay.png"]
+
+
+def test_pictures_are_dealt_over_devices():
+    assert len(jax.local_devices()) == 2
+    names = [save_picture(f"in/{k}.png", k) for k in range(12)]
+    predictor = load_pretrained("icf")
+    targets, _ = targets_of([Path("in")], Path("out"))
+    seen, found = set(), {}
+
+    class Watching(type(predictor)):
+        def features(self, picture, **options):
+            features = super().features(picture, **options)
+            seen.update(features.devices())
+            return features
+
+    watching = Watching(**vars(predictor))
+    outcomes = list(
+        predict_pictures(
+            watching,
+            targets,
+            Settings(),
+            lambda target, _, log_density: found.update({target.image: log_density}),
+        )
+    )
+    assert [outcome.target for outcome in outcomes] == targets
+    assert seen == set(jax.local_devices())
+    for name in names:
+        np.testing.assert_array_equal(found[name], predictor.predict(name))
+
+
+def test_no_more_pictures_are_under_way_than_there_are_threads(monkeypatch):
+    for k in range(40):
+        save_picture(f"in/{k:02}.png", k)
+    read = []
+    from deepgaze_jax.many_images import stream
+
+    load = stream.load_image
+    monkeypatch.setattr(
+        stream, "load_image", lambda path: (read.append(path), load(path))[1]
+    )
+    targets, _ = targets_of([Path("in")], Path("out"))
+    outcomes = predict_pictures(
+        load_pretrained("icf"), targets, Settings(), lambda *_: None
+    )
+    for _ in range(3):
+        next(outcomes)
+    time.sleep(1)
+    assert len(read) < 30
+    outcomes.close()
+    assert len(read) < 30
+
+
+# --- going on -----------------------------------------------------------------------
+
+
+def changed_since(folder, before):
+    """Names of files that were written anew."""
+    return {
+        name
+        for name in results(folder)
+        if os.stat(Path(folder, name)).st_mtime_ns != before.get(name)
+    }
+
+
+def times(folder):
+    return {name: os.stat(Path(folder, name)).st_mtime_ns for name in results(folder)}
+
+
+def test_only_what_is_missing_is_done_again(capsys, album):
+    code, out, err = run(capsys, "album", "-o", "out", "--resume")
+    assert (code, err) == (0, "0 of 5 pictures are ready\n")
+    whole, before = results("out"), times("out")
+    code, out, err = run(capsys, "album", "-o", "out", "--resume")
+    assert (code, out, err) == (0, "", "5 of 5 pictures are ready\n")
+    assert changed_since("out", before) == set()
+    # Cut off, lost, and made of another picture.
+    path = Path("out/b_log_density.npy")
+    path.write_bytes(path.read_bytes()[:-8])
+    path = Path("out/x/a_overlay.png")
+    path.write_bytes(path.read_bytes()[:-8])
+    Path("out/z/C_log_density.npy").unlink()
+    save_picture("album/x/y/a.png", 5)
+    before = times("out")
+    code, out, err = run(capsys, "album", "-o", "out", "--resume")
+    assert (code, err) == (0, "1 of 5 pictures are ready\n")
+    kept = {f"x/y/a.jpg_{kind}" for kind in ("log_density.npy", "overlay.png")}
+    assert changed_since("out", before) == set(whole) - kept
+    different = {n for n, data in results("out").items() if data != whole[n]}
+    assert different == {
+        f"x/y/a.png_{kind}" for kind in ("log_density.npy", "overlay.png")
+    }
+    # Without --resume everything is made again.
+    before = times("out")
+    assert run(capsys, "album", "-o", "out")[0] == 0
+    assert changed_since("out", before) == set(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--pixels-per-dva", "30"], ["pixels per degree", "was not given, is 30.0"]),
+        (["--fold", "2"], ["fold was 'mixture', is 2"]),
+        (["--float16"], ["float16 was False, is True"]),
+        (["--center-bias", "uniform"], ["center bias was not given, is 'uniform'"]),
+        (["--fold", "auto", "--float16"], ["fold was", "; float16 was"]),
+    ],
+)
+def test_other_settings_are_not_mixed_in(capsys, album, options, words):
+    assert run(capsys, "album/x", "-o", "out")[0] == 0
+    before, old = times("out"), results("out")
+    code, out, err = run(capsys, "album/x", "-o", "out", "--resume", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "the results in out were made with other settings" in err
+    assert all(word in err for word in words)
+    assert times("out") == before
+    # Begun anew and interrupted at once, nothing of the old ones counts as ready.
+    code, _, err = run(capsys, "album/b.png", "-o", "out", *options)
+    assert (code, err) == (0, "")
+    code, _, err = run(capsys, "album/x", "-o", "out", "--resume", *options)
+    assert (code, err) == (0, "0 of 3 pictures are ready\n")
+    assert {name for name in old if results("out")[name] != old[name]}
+    assert run(capsys, "album/x", "-o", "fresh", *options)[0] == 0
+    assert results("fresh").items() <= results("out").items()
+
+
+def test_another_model_is_not_mixed_in(capsys, album, small_cache, small_folds):
+    path = small_models.write_model(Path("m.safetensors"), small_folds)
+    assert run(capsys, "album/x", "-o", "out")[0] == 0
+    os.environ["DEEPGAZE_CACHE"] = str(small_cache)
+    argv = ["predict", "album/x", "-o", "out", "--resume", "--model", str(path)]
+    assert main(argv) == 2
+    assert "model was icf-osie, is m.safetensors" in capsys.readouterr().err
+
+
+def test_damaged_settings(capsys, album):
+    assert run(capsys, "album/x", "-o", "out")[0] == 0
+    for text in ("{", "[]"):
+        Path("out/settings.json").write_text(text)
+        code, _, err = run(capsys, "album/x", "-o", "out", "--resume")
+        assert code == 1 and "out/settings.json" in err and err.count("\n") == 1
+
+
+def in_a_process(*argv):
+    """A started `deepgaze predict`."""
+    return subprocess.Popen(
+        [*(sys.executable, "-W", "error", "-m", "deepgaze_jax", "predict"), *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+
+
+def killed(n_lines, *argv):
+    """Kill a run, hard, after some pictures; returns what it had said."""
+    process = in_a_process(*argv, "--model", "icf")
+    lines = [process.stdout.readline() for _ in range(n_lines)]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and all(lines)
+    return lines
+
+
+def test_killed_runs_go_on(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(tmp_path / "cache"))
+    for k in range(30):
+        save_picture(f"in/{k % 3}/{k:02}.png", k, 120, 160)
+    code, _, _ = run(capsys, "in", "-o", "whole")
+    assert code == 0 and len(results("whole")) == 60
+    for n_lines in (1, 4, 5):
+        options = ["--resume"] * (n_lines > 1)
+        killed(n_lines, "in", "-o", "out", *options)
+        # What is there is whole; temporary files have names of their own.
+        for name, data in results("out").items():
+            assert ".tmp." in name or data == results("whole")[name]
+    process = in_a_process("in", "-o", "out", "--resume", "--model", "icf")
+    out, err = process.communicate()
+    assert process.returncode == 0
+    n_ready = int(err.partition(" of 30 pictures are ready\n")[0])
+    assert n_ready >= 10 and n_ready + len(out.splitlines()) == 30
+    assert results("out") == results("whole")
+    lines = Path("out/finished.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["image"] for line in lines}) == 30
