@@ -5,7 +5,7 @@ readout maps) are `*batch height width`. All functions are pure and work under `
 `vmap` and `grad`; sizes are static.
 """
 
-from collections.abc import Callable
+import math
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,10 @@ __all__ = [
     "torch_nearest_index",
     "upsample_nearest",
 ]
+
+
+# Rows of a picture that are resized together.
+_ROWS = 64
 
 
 def pooled_size(size: int, window: int) -> int:
@@ -230,35 +234,57 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
         float32 `*batch height width channels`; the picture itself where the size is
         already right.
     """
-    image = np.asarray(image, np.float32)
+    image = np.asarray(image)
     if image.shape[-3:-1] == (height, width):
-        return image
-    rows = _sparse(resize_matrix(image.shape[-3], height))
-    columns = _sparse(resize_matrix(image.shape[-2], width))
-    return columns(rows(image, -3), -2)
+        return np.asarray(image, np.float32)
+    rows = _taps(image.shape[-3], height)
+    columns = _taps(image.shape[-2], width)
+    *batch, _, _, channels = image.shape
+    resized = np.empty((*batch, height, width, channels), np.float32)
+    # A few rows after another, so that memory is that of the result.
+    for first in range(0, height, _ROWS):
+        some = slice(first, first + _ROWS)
+        part = _gather(image, rows[0][some], rows[1][some], -3)
+        resized[..., some, :, :] = _gather(part, *columns, -2)
+    return resized
 
 
-def _sparse(matrix: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Return a function that applies a matrix of few entries a row to one axis."""
-    # Each row has at most ceil(in/out) + 1 neighbouring entries; gathering them is
-    # far cheaper than the full product.
-    first = (matrix != 0).argmax(axis=1)
-    taps = int((matrix != 0).sum(axis=1).max())
-    index = np.minimum(first[:, None] + np.arange(taps), matrix.shape[1] - 1)
-    weight = np.take_along_axis(matrix, index, axis=1)
-    # A clipped index repeats the last column: count its weight once.
-    weight[:, 1:] *= index[:, 1:] != index[:, :-1]
-    weight = weight.astype(np.float32)
+def _taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which cells each cell of a resized axis reads, and their weights.
 
-    def apply(x: np.ndarray, axis: int) -> np.ndarray:
-        shape = [1] * x.ndim
-        shape[axis] = len(index)
-        return sum(
-            np.take(x, index[:, k], axis=axis) * weight[:, k].reshape(shape)
-            for k in range(taps)
-        )
+    The entries of `resize_matrix` that are not zero: at most ceil(in/out) + 1 in each
+    row, side by side. Gathering them is far cheaper than the full product.
 
-    return apply
+    Returns:
+        int [size_out, taps] and float32 [size_out, taps].
+    """
+    if size_in == size_out:
+        return np.arange(size_in)[:, None], np.ones((size_in, 1), np.float32)
+    scale = size_in / size_out
+    if size_out < size_in:
+        edges = np.arange(size_out + 1) * scale
+        low, high = edges[:-1, None], edges[1:, None]
+        index = np.floor(low).astype(int) + np.arange(math.ceil(scale) + 1)
+        weight = np.maximum(np.minimum(high, index + 1) - np.maximum(low, index), 0)
+        weight[index >= size_in] = 0
+        return np.minimum(index, size_in - 1), (weight / scale).astype(np.float32)
+    centre = np.clip((np.arange(size_out) + 0.5) * scale - 0.5, 0, size_in - 1)
+    left = np.minimum(np.floor(centre).astype(int), max(size_in - 2, 0))
+    right = centre - left
+    index = np.minimum(left[:, None] + np.arange(2), size_in - 1)
+    return index, np.stack([1 - right, right], axis=1).astype(np.float32)
+
+
+def _gather(
+    x: np.ndarray, index: np.ndarray, weight: np.ndarray, axis: int
+) -> np.ndarray:
+    """Return weighted sums of cells along an axis, float32; see `_taps`."""
+    shape = [1] * x.ndim
+    shape[axis] = len(index)
+    return sum(
+        np.take(x, index[:, k], axis=axis) * weight[:, k].reshape(shape)
+        for k in range(index.shape[1])
+    )
 
 
 def blur_matrix(
