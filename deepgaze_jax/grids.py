@@ -12,12 +12,14 @@ from typing import Literal
 
 import jax
 import numpy as np
+from scipy.special import logsumexp
 
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import (
     nearest_index,
     pool_mean,
     pooled_size,
+    same_padding,
     torch_nearest_index,
 )
 
@@ -28,6 +30,7 @@ __all__ = [
     "map_cells_of_grid",
     "pixel_grid",
     "shrink",
+    "shrink_matrix",
     "shrunk_size",
 ]
 
@@ -70,6 +73,35 @@ def shrink(x: jax.Array, factor: int, sampling: Sampling = "mean") -> jax.Array:
         return pool_mean(x, factor)
     rows, columns = (shrunk_size(n, factor, sampling) * factor for n in x.shape[-3:-1])
     return x[..., :rows:factor, :columns:factor, :]
+
+
+def shrink_matrix(
+    pixels: np.ndarray, n_cells: int, factor: int, sampling: Sampling = "mean"
+) -> np.ndarray:
+    """Return the matrix that enlarges an axis by repeating cells, then shrinks it.
+
+    Args:
+        pixels: int [size], the cell that each pixel of the enlarged axis repeats.
+        n_cells: cells before.
+        factor: pixels for one cell of the result.
+        sampling: see `shrink`.
+
+    Returns:
+        float64 [shrunk_size(size), n_cells]; rows sum to one.
+
+    Example:
+        >>> shrink_matrix(np.array([0, 0, 0, 1, 1]), 2, 2).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    size = len(pixels)
+    matrix = np.zeros((shrunk_size(size, factor, sampling), n_cells))
+    if sampling == "nearest":
+        kept = np.arange(len(matrix))
+        matrix[kept, pixels[kept * factor]] = 1
+        return matrix
+    before, _ = same_padding(size, factor)
+    np.add.at(matrix, ((np.arange(size) + before) // factor, pixels), 1)
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def cells_of_pixels(size: int, stride: int, sampling: Sampling = "mean") -> np.ndarray:
@@ -145,6 +177,22 @@ class PixelGrid:
         columns = np.bincount(self.columns, minlength=self.shape[1])
         with np.errstate(divide="ignore"):
             return np.log(np.outer(rows, columns)).astype(np.float32)
+
+    def normalised(self, grid: np.ndarray) -> np.ndarray:
+        """Return a log density per pixel on the pixels, normalised there.
+
+        Args:
+            grid: [rows, columns], log density up to a constant; computed in float64.
+
+        Returns:
+            float32 [height, width], log-sum-exp 0.
+        """
+        grid = np.asarray(grid, np.float64)
+        # On the grid: pixels are many, and all of a cell are alike.
+        rows = np.bincount(self.rows, minlength=self.shape[0])
+        columns = np.bincount(self.columns, minlength=self.shape[1])
+        total = logsumexp(grid, b=np.outer(rows, columns))
+        return self.expand((grid - total).astype(np.float32))
 
     def expand(self, grid: jax.Array) -> jax.Array:
         """Return maps on the pixels, `*batch height width`, from maps on the grid."""

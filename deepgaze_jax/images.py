@@ -11,7 +11,10 @@ from PIL import Image, UnidentifiedImageError
 from deepgaze_jax.errors import InputError, NotAPictureError, TooLargeError
 from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
-__all__ = ["MAX_PIXELS", "load_image", "rgb_sha256"]
+__all__ = ["MAX_PIXELS", "as_bytes", "load_image", "rgb_sha256"]
+
+# Rows of a picture that are converted together.
+_ROWS = 256
 
 #: Pictures with more pixels are refused before they are decoded (1.8 GB as float32).
 MAX_PIXELS = 150_000_000
@@ -126,8 +129,26 @@ def rgb_sha256(image: np.ndarray) -> str:
         raise InputError("the hash is taken of RGB 0..255; other values were given")
     height, width, _ = image.shape
     digest = hashlib.sha256(f"RGB {height} {width}\n".encode())
-    digest.update(np.ascontiguousarray(np.rint(image).astype(np.uint8)))
+    digest.update(as_bytes(image))
     return digest.hexdigest()
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """Return a picture rounded to uint8 (halves to even).
+
+    Args:
+        image: RGB 0..255, [height, width, 3], as `load_image` returns it.
+
+    Example:
+        >>> as_bytes(np.full((1, 1, 3), 2.5, np.float32)).tolist()
+        [[[2, 2, 2]]]
+    """
+    rounded = np.empty(image.shape, np.uint8)
+    # A few rows after another, so that memory is that of the result.
+    for first in range(0, len(image), _ROWS):
+        rows = slice(first, first + _ROWS)
+        rounded[rows] = np.rint(image[rows])
+    return rounded
 
 
 def _from_path(path: Path, max_pixels: int) -> np.ndarray:

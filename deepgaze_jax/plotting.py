@@ -20,6 +20,9 @@ MAX_SIDE = 1600
 #: Of the heat where the density is highest.
 OPACITY = 0.62
 
+# Rows that are blended together.
+_ROWS = 128
+
 # How the picture is drawn; lengths are shares of the longest side.
 _SMOOTHING = 0.004
 _LINE_WIDTH = 0.0022
@@ -49,7 +52,7 @@ def mass_levels(log_density: Any, n_parts: int = 4) -> np.ndarray:
         >>> np.exp(mass_levels(np.log([[0.5, 0.25, 0.15, 0.1]]))).round(2)
         array([0.5 , 0.5 , 0.25])
     """
-    ordered = np.sort(_checked(log_density), axis=None)[::-1]
+    ordered = np.sort(_checked(log_density).astype(np.float64), axis=None)[::-1]
     mass = np.cumsum(np.exp(ordered - ordered[0]))
     wanted = np.arange(1, n_parts) / n_parts * mass[-1]
     return ordered[np.searchsorted(mass, wanted)]
@@ -92,23 +95,32 @@ def overlay(
     """
     if not 0 <= opacity <= 1:
         raise ConfigError(f"opacity is {opacity!r}; expected a number from 0 to 1")
-    image = load_image(image)
+    # Bytes are 0..255 as they are.
+    is_bytes = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not (is_bytes and image.ndim == 3 and image.shape[-1] == 3):
+        image = load_image(image)
     values = _checked(log_density)
     if values.shape != image.shape[:2]:
         raise InputError(
             f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
             f"{image.shape[0]}x{image.shape[1]}; give those that belong together"
         )
-    density = np.exp(values - values.max()).astype(np.float32)
-    scale = min(1.0, max_side / max(values.shape))
-    size = [max(1, round(side * scale)) for side in values.shape]
+    density = np.exp(values - values.max(), dtype=np.float32)
+    del values
+    scale = min(1.0, max_side / max(density.shape))
+    size = [max(1, round(side * scale)) for side in density.shape]
     # A shrunk density stays one per pixel of the photograph: its mean over an area.
     density = resize_image(density[..., None], *size)[..., 0]
     photograph = resize_image(image, *size)
     # Densities come in steps of a few pixels; a narrow blur hides the steps.
     density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
-    picture = _blend(photograph, _below(density), opacity)
-    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    picture = np.empty(photograph.shape, np.uint8)
+    heat = _below(density)
+    # A few rows after another, so that memory is that of the result.
+    for first in range(0, len(picture), _ROWS):
+        rows = slice(first, first + _ROWS)
+        blended = _blend(photograph[rows], heat[rows], opacity)
+        picture[rows] = np.clip(np.rint(blended), 0, 255)
     if not contours:
         return picture
     with np.errstate(divide="ignore"):
@@ -134,7 +146,8 @@ def _checked(log_density: Any) -> np.ndarray:
             f"the density has the shape {list(values.shape)} and type {values.dtype}; "
             "expected numbers [height, width]"
         )
-    values = values.astype(np.float64)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
     if np.isnan(values).any() or not np.isfinite(values.max()):
         raise InputError("the density has NaN or no finite value; expected logarithms")
     return values

@@ -12,13 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from scipy.special import logsumexp
 
-from deepgaze_jax.center_bias import (
-    check_center_bias,
-    resample_log_density,
-    uniform_log_density,
-)
+from deepgaze_jax.center_bias import check_center_bias, resample_log_density
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
 from deepgaze_jax.memory import require_memory
@@ -237,15 +232,16 @@ class Predictor:
             params = jax.tree.map(lambda leaf: leaf[fold : fold + 1], params)
         bias = None
         if not without_center_bias:
-            bias = self._center_bias(center_bias, fold, image_size, size)
+            bias = self.model.center_bias_on_grid(
+                self._center_bias(center_bias, fold, image_size), size
+            )
         # Each density is normalised, and all are mixed, on the picture that the model
         # sees; only the result is brought to the size of the user's picture.
         log_pixels = self.model.pixel_grid(*size).log_pixels
         program = log_density_program(self.model, size)
         grid = program(params, jnp.asarray(features), bias, log_pixels)
         back = self.model.pixel_grid(*image_size, model_size=size)
-        log_density = back.expand(np.asarray(grid, np.float64))
-        return (log_density - logsumexp(log_density)).astype(np.float32)
+        return back.normalised(np.asarray(grid))
 
     def center_bias_log_density(
         self,
@@ -269,7 +265,9 @@ class Predictor:
             ConfigError: no such fold or center bias.
         """
         self._checked(fold)
-        return self._center_bias(center_bias, fold, image_size, image_size)
+        return resample_log_density(
+            self._center_bias(center_bias, fold, image_size), *image_size
+        )
 
     def image_scale(self, pixels_per_dva: float | None = None) -> float:
         """Return the factor from a picture's size to that of the model's image.
@@ -354,16 +352,14 @@ class Predictor:
         center_bias: CenterBias | None,
         fold: int | Literal["mixture"],
         image_size: tuple[int, int],
-        model_size: tuple[int, int],
     ) -> np.ndarray:
-        """Return the wanted center bias at the size of the model's image."""
+        """Return the wanted center bias at whatever size it has."""
         if center_bias is None:
-            own = self.center_biases[-1 if fold == "mixture" else fold]
-            return resample_log_density(own, *model_size)
+            return self.center_biases[-1 if fold == "mixture" else fold]
         if isinstance(center_bias, str) and center_bias == "uniform":
-            return uniform_log_density(*model_size)
+            return np.zeros((1, 1), np.float32)
         named = isinstance(center_bias, str | os.PathLike)
         values = load_center_bias(center_bias) if named else center_bias
         if not (named and str(center_bias) in center_bias_names()):
             values = check_center_bias(values, *image_size)
-        return resample_log_density(values, *model_size)
+        return values

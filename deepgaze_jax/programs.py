@@ -55,8 +55,8 @@ def log_density_program(
     Returns:
         A function that returns the log density per pixel on the readout grid, [rows,
         columns]. Its arguments are the parameters of the folds to be mixed; features
-        [h, w, channels]; a center bias of the size of the model's image, or None; and
-        `PixelGrid.log_pixels` [rows, columns].
+        [h, w, channels]; a center bias on the readout grid [rows, columns], or None;
+        and `PixelGrid.log_pixels` [rows, columns].
     """
 
     def log_density(
@@ -65,9 +65,10 @@ def log_density_program(
         center_bias: jax.Array | None,
         log_pixels: jax.Array,
     ) -> jax.Array:
-        pooled = None if center_bias is None else model.pool_center_bias(center_bias)
         return mixture(
-            model.grid_log_density(params, features, pooled, log_pixels, model_size)
+            model.grid_log_density(
+                params, features, center_bias, log_pixels, model_size
+            )
         )
 
     return jax.jit(log_density)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from deepgaze_jax.errors import ConfigError, TooLargeError
-from deepgaze_jax.images import load_image
+from deepgaze_jax.images import as_bytes, load_image
 from deepgaze_jax.named_center_bias import center_bias_names
 from deepgaze_jax.plotting import overlay
 from deepgaze_jax.predictor import Predictor
@@ -125,7 +125,7 @@ def answer(question: Question) -> Answer:
         return Answer(file.getvalue(), "application/x-npy", n_pixels, headers)
     # As bytes: a picture that is nearly black is no picture scaled to 0..1.
     drawing = overlay(
-        np.rint(picture).astype(np.uint8),
+        as_bytes(picture),
         log_density,
         opacity=options.opacity,
         contours=options.contours,
