@@ -21,8 +21,15 @@ import jax
 import numpy as np
 
 from deepgaze_jax import winograd
-from deepgaze_jax.vgg import CONVOLUTIONS, MEAN_RGB, TAPS, tap_channels, tap_grid
-from deepgaze_jax.winograd import TILE, Joint, Window, tiles
+from deepgaze_jax.vgg import (
+    CONVOLUTIONS,
+    MEAN_RGB,
+    TAPS,
+    tap_channels,
+    tap_grid,
+    tap_stride,
+)
+from deepgaze_jax.winograd import TILE, Buffers, Joint, Window, tiles
 
 __all__ = ["BAND_STEP", "features_by_rows", "prepare"]
 
@@ -103,9 +110,11 @@ def features_by_rows(
                     band_rows = image(first - 1, first + TILE * n_new + 1)
                     window = layer.begin(band_rows, n_new)
                 elif window is not None:
-                    window = layer.push(window)
+                    source, window = window, layer.push(window)
+                    if window is not None:
+                        jax.block_until_ready(window.values)
+                    layer.joint.buffers.give(source.values)
                 if window is not None:
-                    jax.block_until_ready(window.values)
                     window = layer.collect(window, found)
 
     n_bands = -(-height // band)
@@ -174,9 +183,14 @@ def _layers(
     names = [name for name in names if not name.startswith("relu")]
     most = _most_rows(names, size[0], band)
     layers = []
+    buffers = Buffers()
     for name in names:
         height, width = tap_grid(name, *size)
-        joint = Joint(height, width, tap_channels(name), _to(names, name), most[name])
+        to = _to(names, name)
+        usual = max(1, band // (TILE * tap_stride(name)))
+        joint = Joint(
+            height, width, tap_channels(name), to, usual, most[name], buffers
+        )
         layers.append(_Layer(name, params.get(name, {}), joint, taps))
     return layers
 

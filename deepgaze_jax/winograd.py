@@ -41,6 +41,7 @@ from jax import lax
 
 __all__ = [
     "TILE",
+    "Buffers",
     "Joint",
     "Kind",
     "Window",
@@ -97,9 +98,11 @@ _INPUT = len(_B_T)
 #: at (1) or after (2) that of the tile.
 _INPUTS = ((3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2))
 
-#: Transformed inputs and outputs of one strip, in bytes. Much less wastes time between
-#: steps, much more falls out of the cache (measured).
+#: Transformed inputs and outputs of one strip, in bytes, and its fewest cells. Much
+#: less wastes time between steps, and reads the kernel too often; much more falls out
+#: of the cache (measured).
 _STRIP_BYTES = 4_000_000
+_STRIP_CELLS = 96
 
 #: Room for cells grows in this many steps from one power of two to the next.
 _STEPS = 8
@@ -174,6 +177,28 @@ def rows_computed(n_rows: int, finished: bool, kind: Kind) -> int:
     return (n_rows + finished) // 2
 
 
+class Buffers:
+    """Memory for windows, used again and again.
+
+    New memory is slow: the system fills it with zeros page by page, which takes longer
+    than writing a shallow layer's maps.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[int, ...], list[jax.Array]] = {}
+
+    def take(self, shape: tuple[int, ...]) -> jax.Array:
+        """Return planes of a shape, with any values but in the first cell."""
+        try:
+            return self._free[shape].pop()
+        except (KeyError, IndexError):
+            return jnp.zeros(shape, jnp.float32)
+
+    def give(self, values: jax.Array) -> None:
+        """Take back planes that nobody will read any more; returns nothing."""
+        self._free.setdefault(values.shape, []).append(values)
+
+
 class Joint:
     """Where the last rows of a layer's maps wait for what the next layer needs.
 
@@ -182,17 +207,30 @@ class Joint:
         width: their columns.
         channels: their channels.
         to: the next layer; None where nobody needs the rows once more.
+        usual_rows: new rows of cells of most windows.
         most_rows: rows of cells that a window may have.
+        buffers: where the memory for windows comes from.
     """
 
     def __init__(
-        self, height: int, width: int, channels: int, to: Kind | None, most_rows: int
+        self,
+        height: int,
+        width: int,
+        channels: int,
+        to: Kind | None,
+        usual_rows: int,
+        most_rows: int,
+        buffers: Buffers,
     ):
         self.height, self.width, self.to = height, width, to
+        self.usual_rows = usual_rows
+        self.buffers = buffers
         row = tiles(width) + 1
         tail = _step(_KEPT * row)
         # Behind the last row: a row of zeros, and what a last strip writes too much.
-        self.room = _step(2 + (most_rows + 1) * row + max(tail, _most_cells(channels)))
+        overhang = max(tail, _step(_most_cells(channels)))
+        room = _step(2 + (most_rows + 1) * row + overhang)
+        self.shape = (TILE**2, room, channels)
         self.tail = jnp.zeros((TILE**2, tail, channels), jnp.float32)
         self.kept = kept_at_first(to)
         self.following = 0
@@ -200,8 +238,7 @@ class Joint:
     def numbers(self, n_new: int) -> np.ndarray:
         """Return what a program has to know to write a window."""
         done = rows_done(self.kept + n_new, self.to)
-        below = self.height - TILE * self.following
-        return np.array([n_new, below, self.width, self.kept, done], np.int32)
+        return np.array([n_new, self.width, self.kept, done], np.int32)
 
     def take(self, values: jax.Array, tail: jax.Array, n_new: int) -> Window:
         """Return the window that a program wrote, and keep its tail."""
@@ -210,6 +247,10 @@ class Joint:
         self.tail, self.kept = tail, n_rows - rows_done(n_rows, self.to)
         self.following += n_new
         finished = self.following == tiles(self.height)
+        if finished:
+            rows_left = self.height - TILE * (self.following - 1)
+            numbers = np.array([n_rows - 1, rows_left, self.width], np.int32)
+            values = _cut_below(values, numbers, cells=tail.shape[1])
         return Window(values, first, n_rows, n_new, finished, self.height, self.width)
 
 
@@ -240,18 +281,18 @@ def transform_image_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
         kernel: [3, 3, in, out].
 
     Returns:
-        For each of the 16 planes a matrix [36 in, out] from the 6x6 inputs of a tile.
+        For each of the 4 columns of a tile a matrix [18 in, out] from the 3x6 inputs
+        that its row reads.
 
     Example:
         >>> transform_image_kernel(np.ones((3, 3, 3, 7), np.float32))[0].shape
-        (108, 7)
+        (54, 7)
     """
     spread = []
-    for a in range(TILE):
-        for b in range(TILE):
-            whole = np.zeros((_INPUT, _INPUT, *kernel.shape[2:]), np.float32)
-            whole[a : a + 3, b : b + 3] = kernel
-            spread.append(whole.reshape(-1, kernel.shape[-1]))
+    for column in range(TILE):
+        whole = np.zeros((3, _INPUT, *kernel.shape[2:]), np.float32)
+        whole[:, column : column + 3] = kernel
+        spread.append(whole.reshape(-1, kernel.shape[-1]))
     return tuple(spread)
 
 
@@ -279,27 +320,28 @@ def convolve_image(
     """
     width, channels = image.shape[1:]
     row = tiles(width) + 1
-    cells = _most_cells(len(bias))
+    cells = _strip(joint.usual_rows, row, len(bias))
     padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
     padded[:, 1 : width + 1] = image
     down, across, along = padded.strides
-    inputs = np.zeros((_step(n_new * row + cells), _INPUT**2 * channels), np.float32)
-    inputs[: n_new * row].reshape(n_new, row, _INPUT, -1)[...] = (
-        np.lib.stride_tricks.as_strided(
-            padded,
-            (n_new, row, _INPUT, _INPUT * channels),
-            (TILE * down, TILE * across, down, along),
+    inputs = np.zeros((TILE, _step(n_new * row + cells), 3 * _INPUT * channels), np.float32)
+    for a, part in enumerate(inputs):
+        part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
+            np.lib.stride_tricks.as_strided(
+                padded[a:],
+                (n_new, row, 3, _INPUT * channels),
+                (TILE * down, TILE * across, down, along),
+            )
         )
-    )
     values, tail = _convolve_image(
         inputs,
         tuple(kernel),
         bias,
         _floor(relu),
+        joint.buffers.take(joint.shape),
         joint.tail,
         joint.numbers(n_new),
         cells=cells,
-        room=joint.room,
     )
     return joint.take(values, tail, n_new)
 
@@ -332,10 +374,12 @@ def convolve(
         tuple(kernel),
         bias,
         _floor(relu),
+        joint.buffers.take(joint.shape),
         joint.tail,
         joint.numbers(n_new),
-        cells=_most_cells(sum(kernel[0].shape)),
-        room=joint.room,
+        cells=_strip(
+            joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)
+        ),
     )
     return joint.take(values, tail, n_new)
 
@@ -357,18 +401,18 @@ def max_pool(window: Window, joint: Joint) -> Window | None:
         return None
     values, tail = _max_pool(
         window.values,
+        joint.buffers.take(joint.shape),
         joint.tail,
         joint.numbers(n_new),
         columns=_step(tiles(joint.width) + 1),
-        room=joint.room,
     )
     return joint.take(values, tail, n_new)
 
 
 def relu(window: Window, joint: Joint) -> Window:
     """Return the window with negative values set to zero, and set them in its joint."""
-    joint.tail = jnp.maximum(joint.tail, 0)
-    return dataclasses.replace(window, values=jnp.maximum(window.values, 0))
+    values, joint.tail = _relu(window.values, joint.tail)
+    return dataclasses.replace(window, values=values)
 
 
 def _floor(relu: bool) -> np.ndarray:
@@ -383,15 +427,21 @@ def _step(count: int) -> int:
 
 
 def _most_cells(channels: int) -> int:
-    """Return how many cells of a layer's input and output fit into a strip."""
-    return max(16, _STRIP_BYTES // (4 * _INPUT**2 * channels))
+    """Return how many cells a strip has at most, for channels in and out."""
+    return max(_STRIP_CELLS, _STRIP_BYTES // (4 * _INPUT**2 * channels))
 
 
-def _begin(tail: jax.Array, kept_cells: jax.Array, room: int) -> jax.Array:
-    """Return planes that begin with what was kept, zeros behind."""
+def _strip(n_rows: int, row: int, channels: int) -> int:
+    """Return how many cells a strip has; strips of a usual window share it evenly."""
+    cells = n_rows * row
+    n_strips = -(-cells // _most_cells(channels))
+    return _step(-(-cells // n_strips))
+
+
+def _begin(values: jax.Array, tail: jax.Array, kept_cells: jax.Array) -> jax.Array:
+    """Return planes that begin with what was kept."""
     kept = (jnp.arange(tail.shape[1]) < kept_cells)[None, :, None]
-    empty = jnp.zeros((TILE**2, room, tail.shape[-1]), jnp.float32)
-    return lax.dynamic_update_slice(empty, jnp.where(kept, tail, 0), (0, 1, 0))
+    return lax.dynamic_update_slice(values, jnp.where(kept, tail, 0), (0, 1, 0))
 
 
 def _end(
@@ -401,56 +451,77 @@ def _end(
     return values, lax.dynamic_slice(values, (0, 1 + done_cells, 0), tail.shape)
 
 
-@functools.partial(jax.jit, static_argnames=("cells", "room"))
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
+def _cut_below(values: jax.Array, numbers: jax.Array, *, cells: int) -> jax.Array:
+    """Return planes with zeros below the image, where its last row of cells starts."""
+    last_row, height, width = numbers
+    row = tiles(width) + 1
+    here = (jnp.arange(TILE) < height).reshape(TILE, 1, 1, 1)
+    keep = here & (jnp.arange(cells) < row)[None, None, :, None]
+    at = (0, 1 + last_row * row, 0)
+    part = lax.dynamic_slice(values, at, (TILE**2, cells, values.shape[-1]))
+    part = part.reshape(TILE, TILE, cells, -1)
+    part = jnp.where(keep, part, 0).reshape(TILE**2, cells, -1)
+    return lax.dynamic_update_slice(values, part, at)
+
+
+@functools.partial(jax.jit, donate_argnames="values")
+def _relu(values: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return both with negative values set to zero."""
+    return jnp.maximum(values, 0), jnp.maximum(tail, 0)
+
+
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
 def _convolve_image(
     inputs: jax.Array,
     kernel: tuple[jax.Array, ...],
     bias: jax.Array,
     floor: jax.Array,
+    values: jax.Array,
     tail: jax.Array,
     numbers: jax.Array,
     *,
     cells: int,
-    room: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return planes and tail from the inputs [cells, 36 channels] of all tiles."""
-    n_rows, height, width, kept, done = numbers
+    """Return planes and tail from the inputs of all tiles, [4, cells, 18 channels]."""
+    n_rows, width, kept, done = numbers
     row = tiles(width) + 1
 
     def strip(index: jax.Array, values: jax.Array) -> jax.Array:
         start = index * cells
-        part = lax.dynamic_slice(inputs, (start, 0), (cells, inputs.shape[-1]))
-        keep = _inside(start + jnp.arange(cells), row, height, width)
-        outs = [
-            _finish(part @ kernel[plane], bias, floor, keep[plane])
-            for plane in range(TILE**2)
-        ]
-        at = (0, start + kept * row + 1, 0)
-        return lax.dynamic_update_slice(values, jnp.stack(outs), at)
+        shape = (TILE, cells, inputs.shape[-1])
+        part = lax.dynamic_slice(inputs, (0, start, 0), shape)
+        for a in range(TILE):
+            for b in range(TILE):
+                plane = TILE * a + b
+                out = jnp.maximum(part[a] @ kernel[b] + bias.reshape(1, -1), floor)
+                at = (plane, start + kept * row + 1, 0)
+                values = lax.dynamic_update_slice(values, out[None], at)
+        return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = lax.fori_loop(0, n_strips, strip, _begin(tail, kept * row, room))
-    return _end(values, tail, done * row)
+    values = lax.fori_loop(0, n_strips, strip, _begin(values, tail, kept * row))
+    return _end(_cut_right(values, kept, n_rows, width), tail, done * row)
 
 
-@functools.partial(jax.jit, static_argnames=("cells", "room"))
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
 def _convolve(
     planes: jax.Array,
     kernel: tuple[jax.Array, ...],
     bias: jax.Array,
     floor: jax.Array,
+    values: jax.Array,
     tail: jax.Array,
     numbers: jax.Array,
     *,
     cells: int,
-    room: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of a convolution, strip by strip."""
-    n_rows, height, width, kept, done = numbers
+    n_rows, width, kept, done = numbers
     row = tiles(width) + 1
 
-    def strip(index: jax.Array, values: jax.Array) -> jax.Array:
-        start = index * cells
+    def input_rows(source: tuple[jax.Array, jax.Array]) -> jax.Array:
+        planes, start = source
 
         def part(first: int, n_planes: int, n_rows: int) -> jax.Array:
             """Return planes of the strip `n_rows` rows further, and a cell around."""
@@ -458,9 +529,12 @@ def _convolve(
             shape = (n_planes, cells + 2, planes.shape[-1])
             return lax.dynamic_slice(planes, at, shape)
 
-        above, here, below = part(12, 4, 0), part(0, 16, 1), part(0, 4, 2)
+        return _input_rows((part(12, 4, 0), part(0, 16, 1), part(0, 4, 2)))
+
+    def strip(index: jax.Array, values: jax.Array) -> jax.Array:
+        start = index * cells
         always = index >= 0
-        halves = _apart(always, _input_rows, (above, here, below))
+        halves = _apart(always, input_rows, (planes, start))
         products = [
             [
                 _input_tile(halves[a], c, cells) @ kernel[_INPUT * a + c]
@@ -469,33 +543,49 @@ def _convolve(
             for a in range(_INPUT)
         ]
         halves = _apart(always, _output_columns, products)
-        keep = _inside(start + jnp.arange(cells), row, height, width)
-        outs = [
-            _finish(_combine(_A_T[a], halves[b]), bias, floor, keep[TILE * a + b])
-            for a in range(TILE)
-            for b in range(TILE)
-        ]
-        at = (0, start + kept * row + 1, 0)
-        return lax.dynamic_update_slice(values, jnp.stack(outs), at)
+        for a in range(TILE):
+            for b in range(TILE):
+                plane = TILE * a + b
+                out = _combine(_A_T[a], halves[b])
+                out = jnp.maximum(out + bias.reshape(1, -1), floor)
+                # Each for itself: a stack of them would be one copy more.
+                at = (plane, start + kept * row + 1, 0)
+                values = lax.dynamic_update_slice(values, out[None], at)
+        return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = lax.fori_loop(0, n_strips, strip, _begin(tail, kept * row, room))
-    return _end(values, tail, done * row)
+    values = lax.fori_loop(0, n_strips, strip, _begin(values, tail, kept * row))
+    return _end(_cut_right(values, kept, n_rows, width), tail, done * row)
 
 
-def _finish(
-    out: jax.Array, bias: jax.Array, floor: jax.Array, keep: jax.Array
+def _cut_right(
+    values: jax.Array, first: jax.Array, n_rows: jax.Array, width: jax.Array
 ) -> jax.Array:
-    """Return one plane's outputs [cells, out], zero beyond the image."""
-    return jnp.where(keep[:, None], jnp.maximum(out + bias.reshape(1, -1), floor), 0)
+    """Return planes with zeros to the right of the image, in some rows of cells."""
+    row = tiles(width) + 1
+    # Two cells: the last one of the image, part of which may be beyond, and a zero.
+    column = TILE * (row - 2 + jnp.arange(2)) + jnp.arange(TILE).reshape(-1, 1)
+    keep = jnp.tile(column < width, (TILE, 1))[..., None]
+
+    def cut(index: jax.Array, values: jax.Array) -> jax.Array:
+        at = (0, (first + index + 1) * row - 1, 0)
+        cells = lax.dynamic_slice(values, at, (TILE**2, 2, values.shape[-1]))
+        return lax.dynamic_update_slice(values, jnp.where(keep, cells, 0), at)
+
+    return lax.fori_loop(0, n_rows, cut, values)
 
 
-@functools.partial(jax.jit, static_argnames=("columns", "room"))
+@functools.partial(jax.jit, static_argnames="columns", donate_argnames="values")
 def _max_pool(
-    planes: jax.Array, tail: jax.Array, numbers: jax.Array, *, columns: int, room: int
+    planes: jax.Array,
+    values: jax.Array,
+    tail: jax.Array,
+    numbers: jax.Array,
+    *,
+    columns: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of the 2x2 maximum, row by row of cells."""
-    n_rows, _, pooled_width, kept, done = numbers
+    n_rows, pooled_width, kept, done = numbers
     row, pooled_row = tiles(2 * pooled_width) + 1, tiles(pooled_width) + 1
     inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
 
@@ -511,8 +601,8 @@ def _max_pool(
         at = (0, 1 + (kept + index) * pooled_row, 0)
         return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
 
-    empty = _begin(tail, kept * pooled_row, room)
-    values = lax.fori_loop(0, n_rows, one, empty)
+    values = _begin(values, tail, kept * pooled_row)
+    values = lax.fori_loop(0, n_rows, one, values)
     return _end(values, tail, done * pooled_row)
 
 
@@ -531,12 +621,14 @@ def _input_tile(half: jax.Array, c: int, cells: int) -> jax.Array:
     return _combine(_B_T[c], shifted)
 
 
-def _output_columns(products: list[list[jax.Array]]) -> list[list[jax.Array]]:
-    """Return m A for each of its 4 columns: lists of 6 arrays [cells, out]."""
-    return [[_combine(weights, row) for row in products] for weights in _A_T]
+def _output_columns(products: list[list[jax.Array]]) -> jax.Array:
+    """Return m A for each of its 4 columns: [4, 6, cells, out]."""
+    return jnp.stack(
+        [jnp.stack([_combine(weights, row) for row in products]) for weights in _A_T]
+    )
 
 
-def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
+def _combine(weights: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     """Return the weighted sum of arrays, without those of weight 0."""
     terms = [
         array if weight == 1 else weight * array
@@ -544,15 +636,6 @@ def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
         if weight != 0
     ]
     return functools.reduce(operator.add, terms)
-
-
-def _inside(
-    cell: jax.Array, row: jax.Array, height: jax.Array, width: jax.Array
-) -> list[jax.Array]:
-    """Return for each plane whether a cell's pixel is in the image."""
-    down = [TILE * (cell // row) + a < height for a in range(TILE)]
-    across = [TILE * (cell % row) + b < width for b in range(TILE)]
-    return [y & x for y in down for x in across]
 
 
 def _apart(always: jax.Array, function: Callable[..., Any], argument: Any) -> Any:
