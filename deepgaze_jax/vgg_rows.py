@@ -10,8 +10,9 @@ Bands follow each other closely: while one is in the deep layers, the next is in
 shallow ones.
 """
 
+import collections
 import contextlib
-import os
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ from deepgaze_jax.vgg import (
 )
 from deepgaze_jax.winograd import TILE, Buffers, Joint, Window, tiles
 
-__all__ = ["BAND_STEP", "features_by_rows", "prepare"]
+__all__ = ["BAND_STEP", "bytes_by_rows", "features_by_rows", "prepare"]
 
 #: Heights of bands are multiples of this many rows: then two poolings meet whole cells.
 BAND_STEP = 16
@@ -46,10 +47,13 @@ def prepare(params: Params) -> dict[str, dict[str, Any]]:
         params: of `vgg.vgg19_features`.
 
     Returns:
-        The kernels transformed, four times as large.
+        The kernels transformed, four times as large; layer by layer, so that what is
+        not held elsewhere goes in between.
     """
     prepared: dict[str, dict[str, Any]] = {}
-    for name, values in params.items():
+    params = dict(params)
+    for name in list(params):
+        values = params.pop(name)
         if name == "conv1_1":
             kernel = winograd.transform_image_kernel(np.asarray(values["kernel"]))
         elif name in CONVOLUTIONS:
@@ -65,33 +69,30 @@ def features_by_rows(
     params: Params,
     rows: Callable[[int, int], np.ndarray],
     size: tuple[int, int],
-    taps: Sequence[str],
+    out: Mapping[str, np.ndarray],
     band: int,
     *,
-    workers: int | None = None,
-) -> dict[str, np.ndarray]:
-    """Return the wanted feature maps of VGG-19 of one image.
+    workers: int = 1,
+    buffers: Buffers | None = None,
+) -> None:
+    """Write the wanted feature maps of one image through VGG-19; returns nothing.
 
     Args:
         params: from `prepare`.
         rows: `rows(first, stop)` returns these rows of the image, RGB 0..255, float32
-            [stop - first, width, 3]; called from top to bottom.
+            [stop - first, width, 3].
         size: height and width of the image.
-        taps: names from `vgg.TAPS`.
+        out: names from `vgg.TAPS` and where their maps go, float32
+            [ceil(height/stride), ceil(width/stride), channels].
         band: rows of the image that go through the network together; a multiple of
             `BAND_STEP`.
         workers: bands that are under way at a time.
-
-    Returns:
-        `{tap: float32 [ceil(height/stride), ceil(width/stride), channels]}`.
+        buffers: memory for the maps, used again by the next image.
     """
     mean = np.float32(params.get("input", {}).get("mean_rgb", MEAN_RGB))
     height, width = size
-    layers = _layers(params, size, taps, band)
-    found = {
-        tap: np.empty((*tap_grid(tap, height, width), tap_channels(tap)), np.float32)
-        for tap in taps
-    }
+    buffers = buffers or Buffers()
+    layers = _layers(params, size, tuple(out), band, buffers)
 
     def image(first: int, stop: int) -> np.ndarray:
         """Return rows of the image less the mean, zeros beyond it."""
@@ -103,26 +104,55 @@ def features_by_rows(
     def run(number: int) -> None:
         first, stop = number * band, min((number + 1) * band, height)
         n_new = tiles(stop - first)
+        band_rows = image(first - 1, first + TILE * n_new + 1)
         window: Window | None = None
         for layer in layers:
             with layer.turn(number):
                 if layer is layers[0]:
-                    band_rows = image(first - 1, first + TILE * n_new + 1)
                     window = layer.begin(band_rows, n_new)
                 elif window is not None:
                     source, window = window, layer.push(window)
                     if window is not None:
                         jax.block_until_ready(window.values)
-                    layer.joint.buffers.give(source.values)
+                    buffers.give(source.values)
                 if window is not None:
-                    window = layer.collect(window, found)
+                    window = layer.collect(window, out)
+        if window is not None:
+            buffers.give(window.values)
 
-    n_bands = -(-height // band)
-    workers = min(n_bands, workers or os.cpu_count() or 1, 2)
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(run, range(n_bands)):
+        for _ in pool.map(run, range(-(-height // band))):
             pass
-    return found
+    buffers.tidy()
+
+
+def bytes_by_rows(
+    size: tuple[int, int], taps: Sequence[str], band: int, workers: int
+) -> int:
+    """Return about how much memory `features_by_rows` takes, parameters apart.
+
+    Args:
+        size: height and width of the image.
+        taps: wanted maps, whose own memory does not count.
+        band: see `features_by_rows`.
+        workers: see `features_by_rows`.
+    """
+    names = _names(taps)
+    most = _most_rows(names, size[0], band)
+    windows, total = collections.Counter(), 0
+    for name in names:
+        _, width = tap_grid(name, *size)
+        channels = tap_channels(name)
+        windows[winograd.window_shape(width, channels, most[name])] += 1
+        total += 4 * math.prod(winograd.tail_shape(width, channels))
+    for shape, n_layers in windows.items():
+        # A band reads one window and writes one; a layer's window waits for one band.
+        live = min(2 * workers, n_layers + workers - 1)
+        total += 4 * math.prod(shape) * live
+    deepest = tap_channels(names[-1])
+    # Twice the rows of a band with their neighbours, and the image's columns of them.
+    image = 4 * (band + 2) * size[1] * (3 * 3 + 54 // 4)
+    return total + workers * (winograd.strip_bytes(2 * deepest) + image)
 
 
 class _Layer:
@@ -164,33 +194,39 @@ class _Layer:
         kernel, bias = self.values["kernel"], self.values["bias"]
         return winograd.convolve(window, kernel, bias, self.joint, relu=not self.raw)
 
-    def collect(self, window: Window, found: Mapping[str, np.ndarray]) -> Window:
+    def collect(self, window: Window, out: Mapping[str, np.ndarray]) -> Window:
         """Write what is wanted of a window; returns what the next layer sees of it."""
         for tap in self.wanted:
-            window.write_maps(found[tap])
+            window.write_maps(out[tap])
             if tap != self.name and self.raw:
                 rows = TILE * (window.first + window.n_rows - window.n_new)
-                part = found[tap][rows : rows + TILE * window.n_new]
+                part = out[tap][rows : rows + TILE * window.n_new]
                 np.maximum(part, 0, out=part)
         return winograd.relu(window, self.joint) if self.raw else window
 
 
+def _names(taps: Sequence[str]) -> list[str]:
+    """Return the convolutions and pools up to the deepest tap."""
+    names = TAPS[: max(map(TAPS.index, taps)) + 1]
+    return [name for name in names if not name.startswith("relu")]
+
+
 def _layers(
-    params: Params, size: tuple[int, int], taps: Sequence[str], band: int
+    params: Params,
+    size: tuple[int, int],
+    taps: Sequence[str],
+    band: int,
+    buffers: Buffers,
 ) -> list[_Layer]:
     """Return the layers up to the deepest tap."""
-    names = TAPS[: max(map(TAPS.index, taps)) + 1]
-    names = [name for name in names if not name.startswith("relu")]
+    names = _names(taps)
     most = _most_rows(names, size[0], band)
     layers = []
-    buffers = Buffers()
     for name in names:
         height, width = tap_grid(name, *size)
-        to = _to(names, name)
         usual = max(1, band // (TILE * tap_stride(name)))
-        joint = Joint(
-            height, width, tap_channels(name), to, usual, most[name], buffers
-        )
+        channels, to = tap_channels(name), _to(names, name)
+        joint = Joint(height, width, channels, to, usual, most[name], buffers)
         layers.append(_Layer(name, params.get(name, {}), joint, taps))
     return layers
 
@@ -201,7 +237,7 @@ def _most_rows(names: Sequence[str], height: int, band: int) -> dict[str, int]:
     kept = {name: winograd.kept_at_first(_to(names, name)) for name in names}
     for first in range(0, height, band):
         finished = first + band >= height
-        n_new = tiles(min(band, height - first))
+        n_new, n_rows = tiles(min(band, height - first)), 0
         for name in names:
             if name != names[0]:
                 n_new = winograd.rows_computed(n_rows, finished, _kind(name))

@@ -11,9 +11,9 @@ is fastest. The matrices interpolate a polynomial at 0, 1, -1, 2, -2 and infinit
 
 What else decides the speed is memory, so
 
-- maps lie as 16 planes, plane 4a + b holding the pixels (4r + a, 4c + b) of cell (r, c).
-  The outputs of one layer are the inputs of the next as they are, and every step is a
-  sum of whole contiguous planes, shifted by whole cells;
+- maps lie as 16 planes, plane 4a + b holding the pixels (4r + a, 4c + b) of the cells
+  (r, c). The outputs of one layer are the inputs of the next as they are, and every
+  step is a sum of whole contiguous planes, shifted by whole cells;
 - maps come in windows of some rows of cells. A layer computes the rows whose neighbours
   have come, and the last rows wait for the next window (`Joint`): nothing is computed
   twice, and no map is ever there as a whole;
@@ -52,9 +52,12 @@ __all__ = [
     "relu",
     "rows_computed",
     "rows_done",
+    "strip_bytes",
+    "tail_shape",
     "tiles",
     "transform_image_kernel",
     "transform_kernel",
+    "window_shape",
 ]
 
 #: Rows and columns of pixels of a cell.
@@ -177,14 +180,32 @@ def rows_computed(n_rows: int, finished: bool, kind: Kind) -> int:
     return (n_rows + finished) // 2
 
 
+def tail_shape(width: int, channels: int) -> tuple[int, int, int]:
+    """Return the shape of what waits for the next window."""
+    return TILE**2, _step(_KEPT * (tiles(width) + 1)), channels
+
+
+def window_shape(width: int, channels: int, most_rows: int) -> tuple[int, int, int]:
+    """Return the shape of windows of at most so many rows of cells."""
+    # Behind the last row: a row of zeros, and what a last strip writes too much.
+    overhang = max(tail_shape(width, channels)[1], _step(_most_cells(channels)))
+    cells = 2 + (most_rows + 1) * (tiles(width) + 1) + overhang
+    return TILE**2, _step(cells), channels
+
+
 class Buffers:
     """Memory for windows, used again and again.
 
     New memory is slow: the system fills it with zeros page by page, which takes longer
     than writing a shallow layer's maps.
+
+    Args:
+        most_bytes: that are kept for images of other sizes; what is in use at a time
+            has no limit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 0):
+        self._most_bytes = most_bytes
         self._free: dict[tuple[int, ...], list[jax.Array]] = {}
 
     def take(self, shape: tuple[int, ...]) -> jax.Array:
@@ -197,6 +218,12 @@ class Buffers:
     def give(self, values: jax.Array) -> None:
         """Take back planes that nobody will read any more; returns nothing."""
         self._free.setdefault(values.shape, []).append(values)
+
+    def tidy(self) -> None:
+        """Give the memory back where it is more than may be kept; returns nothing."""
+        free = [array for arrays in self._free.values() for array in arrays]
+        if sum(array.nbytes for array in free) > self._most_bytes:
+            self._free.clear()
 
 
 class Joint:
@@ -225,13 +252,9 @@ class Joint:
         self.height, self.width, self.to = height, width, to
         self.usual_rows = usual_rows
         self.buffers = buffers
-        row = tiles(width) + 1
-        tail = _step(_KEPT * row)
-        # Behind the last row: a row of zeros, and what a last strip writes too much.
-        overhang = max(tail, _step(_most_cells(channels)))
-        room = _step(2 + (most_rows + 1) * row + overhang)
-        self.shape = (TILE**2, room, channels)
-        self.tail = jnp.zeros((TILE**2, tail, channels), jnp.float32)
+        self.shape = window_shape(width, channels, most_rows)
+        tail = tail_shape(width, channels)
+        self.tail = jnp.zeros(tail, jnp.float32)
         self.kept = kept_at_first(to)
         self.following = 0
 
@@ -271,7 +294,9 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
     flat = np.asarray(kernel, np.float64).reshape(9, -1)
     both = np.kron(_G, _G)
     # One after another, as all of them in float64 would be large.
-    return tuple((row @ flat).astype(np.float32).reshape(kernel.shape[2:]) for row in both)
+    return tuple(
+        (row @ flat).astype(np.float32).reshape(kernel.shape[2:]) for row in both
+    )
 
 
 def transform_image_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -324,7 +349,9 @@ def convolve_image(
     padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
     padded[:, 1 : width + 1] = image
     down, across, along = padded.strides
-    inputs = np.zeros((TILE, _step(n_new * row + cells), 3 * _INPUT * channels), np.float32)
+    inputs = np.zeros(
+        (TILE, _step(n_new * row + cells), 3 * _INPUT * channels), np.float32
+    )
     for a, part in enumerate(inputs):
         part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
             np.lib.stride_tricks.as_strided(
@@ -377,9 +404,7 @@ def convolve(
         joint.buffers.take(joint.shape),
         joint.tail,
         joint.numbers(n_new),
-        cells=_strip(
-            joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)
-        ),
+        cells=_strip(joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)),
     )
     return joint.take(values, tail, n_new)
 
@@ -429,6 +454,11 @@ def _step(count: int) -> int:
 def _most_cells(channels: int) -> int:
     """Return how many cells a strip has at most, for channels in and out."""
     return max(_STRIP_CELLS, _STRIP_BYTES // (4 * _INPUT**2 * channels))
+
+
+def strip_bytes(channels: int) -> int:
+    """Return how much memory a strip takes, for channels in and out."""
+    return 4 * 2 * _INPUT**2 * channels * _step(_most_cells(channels))
 
 
 def _strip(n_rows: int, row: int, channels: int) -> int:
