@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import numbers
 import os
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from deepgaze_jax import vgg_rows
+from deepgaze_jax.band_plan import BandPlan, goes_by_rows, plan_bands, row_features
 from deepgaze_jax.center_bias import check_center_bias, resample_log_density
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
@@ -24,12 +27,16 @@ from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.ops import resize_image, scaled_size
 from deepgaze_jax.programs import features_program, log_density_program
 from deepgaze_jax.weights import features_card, load_features
+from deepgaze_jax.winograd import Buffers
 
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
 _FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
 _PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
+# Memory that is kept from one picture to the next, at most.
+_KEPT_BYTES = 400_000_000
+_LARGE = (1000, 1000)
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
 
@@ -81,11 +88,42 @@ class Predictor:
             WeightsError: they have not been fetched, or are of another family than
                 the readout was trained on.
         """
+        return jax.device_put(self._read_feature_params())
+
+    @functools.cached_property
+    def _row_params(self) -> Params:
+        """The same, as bands of rows take them."""
+        return vgg_rows.prepare(self._read_feature_params())
+
+    @functools.cached_property
+    def _buffers(self) -> Buffers:
+        return Buffers(_KEPT_BYTES)
+
+    def _read_feature_params(self) -> Params:
         params = self.stored_features
         if params is None:
             check_family(self.card, features_card(self.model.network))
             params = load_features(self.model.network)
-        return jax.device_put(params)
+        return params
+
+    def prepare(self) -> None:
+        """Read the parameters of the feature network now; returns nothing.
+
+        Raises:
+            WeightsError: see `feature_params`.
+        """
+        _ = self._row_params if self._by_rows(_LARGE) else self.feature_params
+
+    def on(self, device: jax.Device) -> "Predictor":
+        """Return the model with the parameters of its feature network on a device."""
+        # Bands of rows are the work of this process's threads, whatever the device.
+        if self._by_rows(_LARGE):
+            return self
+        params = jax.device_put(self.feature_params, device)
+        return dataclasses.replace(self, stored_features=params)
+
+    def _by_rows(self, model_size: tuple[int, int]) -> bool:
+        return goes_by_rows(self.model, model_size)
 
     def predict(
         self,
@@ -95,6 +133,7 @@ class Predictor:
         pixels_per_dva: float | None = None,
         fold: FoldRule = "mixture",
         without_center_bias: bool = False,
+        max_memory: float | None = None,
     ) -> np.ndarray:
         """Return the log density of fixations on a picture, at its own size.
 
@@ -111,6 +150,9 @@ class Predictor:
                 the mixture for a picture that is in no fold's test part.
             without_center_bias: leave the center bias out, for measures that must not
                 reward it.
+            max_memory: bytes that this process may take at its peak, on a CPU; by
+                default what the machine has. A large picture goes through VGG-19 in
+                lower bands then.
 
         Returns:
             float32 [H, W] or [B, H, W]: natural logarithm of the probability of each
@@ -133,14 +175,19 @@ class Predictor:
         # Files, bytes and Pillow pictures are single; arrays may be batches.
         single = isinstance(image, str | os.PathLike | bytes | Image.Image)
         if not single and np.ndim(image) == 4:
-            parts = [self.predict(one, fold=fold, **options) for one in image]
+            parts = [
+                self.predict(one, fold=fold, max_memory=max_memory, **options)
+                for one in image
+            ]
             if not parts:
                 raise InputError("the batch has no picture; give at least one")
             return np.stack(parts)
         picture = load_image(image)
         fold = self.fold_for(picture, fold)
         size = picture.shape[:2]
-        features = self.features(picture, pixels_per_dva=pixels_per_dva)
+        features = self.features(
+            picture, pixels_per_dva=pixels_per_dva, max_memory=max_memory
+        )
         return self.log_density_of_features(features, size, fold=fold, **options)
 
     def fold_for(self, picture: np.ndarray, fold: FoldRule) -> int | Literal["mixture"]:
@@ -159,13 +206,18 @@ class Predictor:
         return "mixture" if unseen is None else unseen
 
     def features(
-        self, picture: np.ndarray, *, pixels_per_dva: float | None = None
-    ) -> jax.Array:
+        self,
+        picture: np.ndarray,
+        *,
+        pixels_per_dva: float | None = None,
+        max_memory: float | None = None,
+    ) -> jax.Array | np.ndarray:
         """Return a picture's features on the network's grid.
 
         Args:
             picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
             pixels_per_dva: see `predict`.
+            max_memory: see `predict`.
 
         Returns:
             float32 [h, w, channels], for `log_density_of_features`.
@@ -175,19 +227,54 @@ class Predictor:
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        height, width = self.model_size(picture.shape[:2], pixels_per_dva)
+        size = self.model_size(picture.shape[:2], pixels_per_dva)
+        plan = self.plan(picture.shape[:2], pixels_per_dva, max_memory)
+        if plan is None:
+            program = features_program(self.model, size)
+            return program(self.feature_params, resize_image(picture, *size))
+        params = self._row_params
+        return row_features(self.model, params, picture, size, plan, self._buffers)
+
+    def plan(
+        self,
+        image_size: tuple[int, int],
+        pixels_per_dva: float | None = None,
+        max_memory: float | None = None,
+    ) -> BandPlan | None:
+        """Return in which bands a picture will go through its network.
+
+        Args:
+            image_size: height and width of the picture.
+            pixels_per_dva: see `predict`.
+            max_memory: see `predict`.
+
+        Returns:
+            The plan, or None where it goes through as a whole.
+
+        Raises:
+            ConfigError: pixels_per_dva without a meaning for this model.
+            InputError: there is not enough memory for it.
+        """
+        size = self.model_size(image_size, pixels_per_dva)
+        rows, columns = image_size
+        what = f"a picture of {rows}x{columns} pixels"
+        others = _PICTURE_BYTES * rows * columns
+        if self._by_rows(size):
+            _ = self._row_params
+            others += (
+                2 * 4 * self.model.channels * math.prod(self.model.feature_grid(*size))
+            )
+            return plan_bands(self.model, size, others, what, max_memory)
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
-            rows, columns = picture.shape[:2]
             require_memory(
-                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
-                f"a picture of {rows}x{columns} pixels",
+                self.model.peak_bytes(*size) + others,
+                what,
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
+                max_memory,
             )
-        params = self.feature_params
-        program = features_program(self.model, (height, width))
-        return program(params, resize_image(picture, height, width))
+        return None
 
     def log_density_of_features(
         self,

@@ -134,7 +134,7 @@ class _Places:
         self._free: queue.SimpleQueue[tuple[jax.Device, Predictor]] = (
             queue.SimpleQueue()
         )
-        on_devices = [(device, _on(predictor, device)) for device in devices]
+        on_devices = [(device, predictor.on(device)) for device in devices]
         # By turns, so that a short run uses all of them.
         for place in _PER_DEVICE * on_devices:
             self._free.put(place)
@@ -148,12 +148,6 @@ class _Places:
                 yield predictor
         finally:
             self._free.put((device, predictor))
-
-
-def _on(predictor: Predictor, device: jax.Device) -> Predictor:
-    """Return the model with the parameters of its feature network on a device."""
-    params = jax.device_put(predictor.feature_params, device)
-    return dataclasses.replace(predictor, stored_features=params)
 
 
 class _Room:
@@ -192,5 +186,8 @@ def _peak_bytes(predictor: Predictor, target: Target, settings: Settings) -> flo
     except DataError:
         return 1
     n_bytes = _PICTURE_BYTES * height * width
+    plan = predictor.plan((height, width), settings.pixels_per_dva)
+    if plan is not None:
+        return n_bytes + plan.network_bytes
     size = predictor.model_size((height, width), settings.pixels_per_dva)
     return n_bytes + predictor.model.peak_bytes(*size)
