@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import numbers
 import os
 from collections.abc import Mapping
@@ -169,23 +170,27 @@ class Predictor:
         """Return a picture's features on the network's grid.
 
         Args:
-            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
+            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it, or
+                several of one size [B, H, W, 3].
             pixels_per_dva: see `predict`.
 
         Returns:
-            float32 [h, w, channels], for `log_density_of_features`.
+            float32 [h, w, channels], for `log_density_of_features`; or [B, h, w,
+            channels].
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        height, width = self.model_size(picture.shape[:2], pixels_per_dva)
+        rows, columns = picture.shape[-3:-1]
+        height, width = self.model_size((rows, columns), pixels_per_dva)
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
-            rows, columns = picture.shape[:2]
+            n_bytes = self.model.peak_bytes(height, width)
+            n_bytes += _PICTURE_BYTES * rows * columns
             require_memory(
-                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
+                n_bytes * math.prod(picture.shape[:-3]),
                 f"a picture of {rows}x{columns} pixels",
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
