@@ -79,7 +79,7 @@ def create_app(
     )
     app.state.service = Service(config, models, engine, monitor, installed_examples())
     app.include_router(router)
-    app.openapi = describe(app, with_keys=bool(config.api_keys))
+    app.openapi = describe(app, models.names, with_keys=bool(config.api_keys))
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_middleware(

@@ -1,13 +1,15 @@
 """The OpenAPI document: what FastAPI cannot see, because it is not done by FastAPI."""
 
+import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from deepgaze_jax.named_center_bias import center_bias_names
 from deepgaze_jax.server.options import PredictOptions
 from deepgaze_jax.server.problems import title_of
 
@@ -346,26 +348,40 @@ _KEYS = {
 }
 
 
-def describe(app: FastAPI, *, with_keys: bool) -> Callable[[], dict[str, Any]]:
+def describe(
+    app: FastAPI, models: Sequence[str], *, with_keys: bool
+) -> Callable[[], dict[str, Any]]:
     """Return a function that returns the document, made once.
 
     Args:
         app: with all its routes.
+        models: names by which models can be asked for.
         with_keys: whether the service wants API keys.
     """
+    names = {"model": list(models), "center_bias": list(center_bias_names())}
 
     @functools.cache
     def document() -> dict[str, Any]:
-        made = get_openapi(
-            title=app.title,
-            summary=app.summary,
-            description=app.description,
-            version=app.version,
-            routes=app.routes,
+        # The parts that routes have brought are those of all services.
+        made = copy.deepcopy(
+            get_openapi(
+                title=app.title,
+                summary=app.summary,
+                description=app.description,
+                version=app.version,
+                routes=app.routes,
+            )
         )
         components = {"schemas": _SCHEMAS}
         for operation in (o for path in made["paths"].values() for o in path.values()):
             _tidy(operation, with_keys)
+        predict = made["paths"]["/v1/predict"]["post"]
+        form = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
+        for parameter in predict["parameters"]:
+            if parameter["name"] in names:
+                kind = {"type": "string", "enum": names[parameter["name"]]}
+                parameter["schema"] = kind
+                form["properties"][parameter["name"]] = kind
         if with_keys:
             components["securitySchemes"] = _KEYS
         return {**made, "components": components}
