@@ -84,10 +84,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, begun, status = scope["path"], time.monotonic(), 0
+        path, begun = scope["path"], time.monotonic()
+        status, complete = 0, False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -101,6 +102,8 @@ class Guard:
                         await send(piece)
                 except TimeoutError:
                     raise _TooSlowError from None
+            body = message["type"] == "http.response.body"
+            complete = body and not message.get("more_body", False)
 
         with contextlib.ExitStack() as held:
             scope[HELD] = held
@@ -128,7 +131,8 @@ class Guard:
                 await problem_response(path, problem)(scope, receive, send_on)
             finally:
                 seconds = time.monotonic() - begun
-                self._monitor.count_request(_label(path), status, seconds)
+                said = status if complete else 0
+                self._monitor.count_request(_label(path), said, seconds)
 
     def _has_key(self, headers: Headers) -> bool:
         if not self._digests:

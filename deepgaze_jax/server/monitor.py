@@ -22,12 +22,16 @@ _SECONDS = (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120)
 class Monitor:
     """Counts of one service; nothing is shared between services of a process.
 
+    Attributes:
+        n_answered: requests whose answers were sent as a whole.
+
     Args:
         n_waiting: returns how many questions wait.
         n_computing: returns how many are computed.
     """
 
     def __init__(self, n_waiting: Callable[[], int], n_computing: Callable[[], int]):
+        self.n_answered = 0
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "deepgaze_requests",
@@ -59,9 +63,10 @@ class Monitor:
 
         Args:
             path: one of few; not whatever a client made up.
-            status: of the answer.
+            status: of the answer; 0 if it could not be sent as a whole.
             seconds: that it took.
         """
+        self.n_answered += status != 0
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(seconds)
 
