@@ -215,31 +215,39 @@ class Predictor:
         """Return a picture's features on the network's grid.
 
         Args:
-            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
+            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it, or
+                several of one size [B, H, W, 3].
             pixels_per_dva: see `predict`.
             max_memory: see `predict`.
 
         Returns:
-            float32 [h, w, channels], for `log_density_of_features`.
+            float32 [h, w, channels], for `log_density_of_features`; or [B, h, w,
+            channels].
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        size = self.model_size(picture.shape[:2], pixels_per_dva)
-        plan = self.plan(picture.shape[:2], pixels_per_dva, max_memory)
+        image_size = picture.shape[-3:-1]
+        size = self.model_size(image_size, pixels_per_dva)
+        n_pictures = math.prod(picture.shape[:-3])
+        plan = self.plan(image_size, pixels_per_dva, max_memory, n_pictures)
         if plan is None:
             program = features_program(self.model, size)
             return program(self.feature_params, resize_image(picture, *size))
-        params = self._row_params
-        return row_features(self.model, params, picture, size, plan, self._buffers)
+        found = [
+            row_features(self.model, self._row_params, one, size, plan, self._buffers)
+            for one in picture.reshape(-1, *picture.shape[-3:])
+        ]
+        return found[0] if picture.ndim == 3 else np.stack(found)
 
     def plan(
         self,
         image_size: tuple[int, int],
         pixels_per_dva: float | None = None,
         max_memory: float | None = None,
+        n_pictures: int = 1,
     ) -> BandPlan | None:
         """Return in which bands a picture will go through its network.
 
@@ -247,6 +255,7 @@ class Predictor:
             image_size: height and width of the picture.
             pixels_per_dva: see `predict`.
             max_memory: see `predict`.
+            n_pictures: of this size that go through together.
 
         Returns:
             The plan, or None where it goes through as a whole.
@@ -258,17 +267,21 @@ class Predictor:
         size = self.model_size(image_size, pixels_per_dva)
         rows, columns = image_size
         what = f"a picture of {rows}x{columns} pixels"
-        others = _PICTURE_BYTES * rows * columns
+        others = _PICTURE_BYTES * rows * columns * n_pictures
         if self._by_rows(size):
             _ = self._row_params
             others += (
-                2 * 4 * self.model.channels * math.prod(self.model.feature_grid(*size))
+                2
+                * 4
+                * self.model.channels
+                * math.prod(self.model.feature_grid(*size))
+                * n_pictures
             )
             return plan_bands(self.model, size, others, what, max_memory)
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
             require_memory(
-                self.model.peak_bytes(*size) + others,
+                self.model.peak_bytes(*size) * n_pictures + others,
                 what,
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
