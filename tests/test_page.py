@@ -560,6 +560,20 @@ def test_drawn_fixations_follow_the_density_and_the_seed(page, expected):
     np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", skiprows=1), points)
 
 
+def test_each_pixel_is_drawn_by_its_probability(page):
+    density = np.array([[0.05, 0.0, 0.2, 0.1], [0.15, 0.1, 0.0, 0.4]])
+    log_density = np.log(np.maximum(density, 1e-300)).ravel().tolist()
+    code = "return m.sampleFixations({height: 2, width: 4, values: a[0]}, a[1], 7)"
+    x, y = np.array(module(page, "density", code, log_density, 20_000)).T
+    counts, _, _ = np.histogram2d(y, x, (2, 4), ((0, 2), (0, 4)))
+    error = np.sqrt(density * (1 - density) / 20_000)
+    assert (np.abs(counts / 20_000 - density) <= 4 * error).all()
+    # Within a pixel evenly.
+    for inside in (x % 1, y % 1):
+        assert inside.min() >= 0
+        assert np.histogram(inside, 4, (0, 1))[0] == pytest.approx(5000, abs=250)
+
+
 def test_numbers_of_the_modules(page):
     values = np.random.default_rng(0).normal(size=(37, 53)).astype(np.float32)
     values -= np.log(np.exp(values.astype(np.float64)).sum())
