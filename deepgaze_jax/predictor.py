@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import numbers
 import os
 from collections.abc import Mapping
@@ -22,11 +23,12 @@ from deepgaze_jax.center_bias import (
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
 from deepgaze_jax.memory import require_memory
-from deepgaze_jax.model import FixationModel, mixture
+from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_cards import FoldMembership
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.ops import resize_image, scaled_size
+from deepgaze_jax.programs import features_program, log_density_program
 from deepgaze_jax.weights import features_card, load_features
 
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
@@ -168,29 +170,34 @@ class Predictor:
         """Return a picture's features on the network's grid.
 
         Args:
-            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
+            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it, or
+                several of one size [B, H, W, 3].
             pixels_per_dva: see `predict`.
 
         Returns:
-            float32 [h, w, channels], for `log_density_of_features`.
+            float32 [h, w, channels], for `log_density_of_features`; or [B, h, w,
+            channels].
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        height, width = self.model_size(picture.shape[:2], pixels_per_dva)
+        rows, columns = picture.shape[-3:-1]
+        height, width = self.model_size((rows, columns), pixels_per_dva)
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
-            rows, columns = picture.shape[:2]
+            n_bytes = self.model.peak_bytes(height, width)
+            n_bytes += _PICTURE_BYTES * rows * columns
             require_memory(
-                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
+                n_bytes * math.prod(picture.shape[:-3]),
                 f"a picture of {rows}x{columns} pixels",
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
             )
         params = self.feature_params
-        return _features(self.model, params, resize_image(picture, height, width))
+        program = features_program(self.model, (height, width))
+        return program(params, resize_image(picture, height, width))
 
     def log_density_of_features(
         self,
@@ -239,9 +246,8 @@ class Predictor:
         # Each density is normalised, and all are mixed, on the picture that the model
         # sees; only the result is brought to the size of the user's picture.
         log_pixels = self.model.pixel_grid(*size).log_pixels
-        grid = _log_density(
-            self.model, params, jnp.asarray(features), bias, log_pixels, size
-        )
+        program = log_density_program(self.model, size)
+        grid = program(params, jnp.asarray(features), bias, log_pixels)
         back = self.model.pixel_grid(*image_size, model_size=size)
         log_density = back.expand(np.asarray(grid, np.float64))
         return (log_density - logsumexp(log_density)).astype(np.float32)
@@ -366,34 +372,3 @@ class Predictor:
         if not (named and str(center_bias) in center_bias_names()):
             values = check_center_bias(values, *image_size)
         return resample_log_density(values, *model_size)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _features(model: FixationModel, params: Params, picture: jax.Array) -> jax.Array:
-    """Compiled once for each size of picture."""
-    return model.features(params, picture)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 5))
-def _log_density(
-    model: FixationModel,
-    params: Params,
-    features: jax.Array,
-    center_bias: jax.Array | None,
-    log_pixels: jax.Array,
-    model_size: tuple[int, int],
-) -> jax.Array:
-    """Return the mixture of folds on the readout grid, log per pixel [rows, columns].
-
-    Args:
-        model: the configuration.
-        params: of the folds to be mixed.
-        features: [h, w, channels].
-        center_bias: at the size of the model's image, or None.
-        log_pixels: [rows, columns].
-        model_size: height and width of the model's image.
-    """
-    pooled = None if center_bias is None else model.pool_center_bias(center_bias)
-    return mixture(
-        model.grid_log_density(params, features, pooled, log_pixels, model_size)
-    )

@@ -56,6 +56,7 @@ LEVELS = {
     "folds": 2,
     "model": 2,
     "pretrained": 2,
+    "programs": 2,
     "checkpoints": 3,
     "model_cards": 3,
     "model_files": 3,

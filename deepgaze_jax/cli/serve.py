@@ -89,7 +89,7 @@ def serve(
             access_log=access_log,
             on_drain=lambda n: say(f"stopping; requests to be finished: {n}"),
         )
-    say("stopped")
+    say(f"stopped; requests answered: {app.state.service.monitor.n_answered}")
     return 0
 
 

@@ -1,21 +1,32 @@
 """From the bytes of a picture to the bytes of an answer. Runs off the event loop."""
 
+import functools
 import io
 import json
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import jax
 import numpy as np
 from PIL import Image
 
-from deepgaze_jax.errors import ConfigError, TooLargeError
+from deepgaze_jax.datasets.pictures import picture_size
+from deepgaze_jax.errors import ConfigError, DataError, TooLargeError
 from deepgaze_jax.images import load_image
 from deepgaze_jax.named_center_bias import center_bias_names
 from deepgaze_jax.plotting import overlay
 from deepgaze_jax.predictor import Predictor
 from deepgaze_jax.server.options import PredictOptions
 
-__all__ = ["MEDIA_TYPES", "Answer", "Question", "answer", "pooled_log_density"]
+__all__ = [
+    "MEDIA_TYPES",
+    "Answer",
+    "Question",
+    "answer_all",
+    "batch_key",
+    "pooled_log_density",
+]
 
 Kind = Literal["json", "npy", "png"]
 
@@ -66,19 +77,56 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def answer(question: Question) -> Answer:
-    """Return the prediction for a picture, in the form that is asked for.
+@dataclass(frozen=True)
+class _Prepared:
+    """A question with its decoded picture."""
 
-    Raises:
-        InputError: not a picture, or too large a one.
-        ConfigError: no such fold or center bias.
+    question: Question
+    picture: np.ndarray
+    seen: tuple[int, int]
+    fold: int | Literal["mixture"]
+
+
+def answer_all(questions: list[Question]) -> list[Answer | Exception]:
+    """Return the answers to questions, in their order; an error where there is none.
+
+    The features of pictures of one size, for one model and scale, are computed
+    together.
     """
+    answers: dict[int, Answer | Exception] = {}
+    together: dict[Hashable, list[int]] = {}
+    prepared: dict[int, _Prepared] = {}
+    for number, question in enumerate(questions):
+        try:
+            one = prepared[number] = _prepare(question)
+        except Exception as error:
+            answers[number] = error
+        else:
+            options = question.options
+            key = question.predictor.name, one.picture.shape, options.pixels_per_dva
+            together.setdefault(key, []).append(number)
+    for numbers in together.values():
+        group = [prepared.pop(number) for number in numbers]
+        try:
+            features = _features(group)
+        except Exception as error:
+            answers |= dict.fromkeys(numbers, error)
+            continue
+        for number, one, features_of_one in zip(numbers, group, features, strict=True):
+            try:
+                answers[number] = _finish(one, features_of_one)
+            except Exception as error:
+                answers[number] = error
+    return [answers[number] for number in range(len(questions))]
+
+
+def _prepare(question: Question) -> _Prepared:
+    """Return the picture, if it may be computed with these options."""
     predictor, options = question.predictor, question.options
     check_center_bias_name(options.center_bias)
     picture = load_image(question.data, max_pixels=question.max_pixels, name="picture")
     size = picture.shape[:2]
-    scale = {"pixels_per_dva": options.pixels_per_dva}
-    seen = predictor.model_size(size, **scale)
+    seen = predictor.model_size(size, options.pixels_per_dva)
     # A small value of pixels_per_dva makes a small picture large.
     effort = seen[0] * seen[1] / predictor.image_scale() ** 2
     if options.pixels_per_dva is not None and effort > question.max_pixels:
@@ -89,17 +137,36 @@ def answer(question: Question) -> Answer:
             "pixels_per_dva"
         )
     fold = predictor.fold_for(picture, options.fold)
+    return _Prepared(question, picture, seen, fold)
+
+
+def _features(group: list[_Prepared]) -> Iterable[jax.Array]:
+    """Return the features of pictures of one size."""
+    question = group[0].question
+    pictures = [one.picture for one in group]
+    features_of = functools.partial(
+        question.predictor.features, pixels_per_dva=question.options.pixels_per_dva
+    )
+    if len(group) == 1:
+        return [features_of(pictures[0])]
+    return features_of(np.stack(pictures))
+
+
+def _finish(one: _Prepared, features: jax.Array) -> Answer:
+    """Return the answer, in the form that is asked for."""
+    question, size = one.question, one.picture.shape[:2]
+    predictor, options = question.predictor, question.options
     log_density = predictor.log_density_of_features(
-        predictor.features(picture, **scale),
+        features,
         size,
         center_bias=options.center_bias,
-        fold=fold,
-        **scale,
+        fold=one.fold,
+        pixels_per_dva=options.pixels_per_dva,
     )
-    own = "pooled" if fold == "mixture" else f"fold {fold}"
+    own = "pooled" if one.fold == "mixture" else f"fold {one.fold}"
     facts = {
         "model": predictor.name,
-        "fold": fold,
+        "fold": one.fold,
         "center_bias": options.center_bias or own,
         "pixels_per_dva": options.pixels_per_dva
         or predictor.card.get("pixels_per_dva"),
@@ -109,8 +176,8 @@ def answer(question: Question) -> Answer:
         facts |= {
             "height": size[0],
             "width": size[1],
-            "model_height": seen[0],
-            "model_width": seen[1],
+            "model_height": one.seen[0],
+            "model_width": one.seen[1],
             "log_density": _values(pooled_log_density(log_density)),
         }
         return Answer(json.dumps(facts).encode(), "application/json", n_pixels)
@@ -125,13 +192,25 @@ def answer(question: Question) -> Answer:
         return Answer(file.getvalue(), "application/x-npy", n_pixels, headers)
     # As bytes: a picture that is nearly black is no picture scaled to 0..1.
     drawing = overlay(
-        np.rint(picture).astype(np.uint8),
+        np.rint(one.picture).astype(np.uint8),
         log_density,
         opacity=options.opacity,
         contours=options.contours,
     )
     Image.fromarray(drawing).save(file, format="PNG", compress_level=4)
     return Answer(file.getvalue(), "image/png", n_pixels, headers)
+
+
+def batch_key(question: Question) -> Hashable:
+    """Return what pictures have in common that can be computed together.
+
+    None where the header of the picture does not tell its size.
+    """
+    try:
+        size = picture_size(question.data)
+    except DataError:
+        return None
+    return question.predictor.name, size, question.options.pixels_per_dva
 
 
 def check_center_bias_name(name: str | None) -> None:

@@ -45,6 +45,12 @@ class ServedModels:
         """Whether all models have been warmed."""
         return len(self._warm) == len(self._by_name)
 
+    @property
+    def names(self) -> list[str]:
+        """Names and aliases by which models are found."""
+        aliases = [short for short, name in ALIASES.items() if name in self._by_name]
+        return [*self._by_name, *aliases]
+
     def find(self, name: str | None) -> Predictor:
         """Return the model of a name or alias; the default one for None.
 

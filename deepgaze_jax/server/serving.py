@@ -1,5 +1,6 @@
 """Listening: a socket, uvicorn, and an end that loses nobody."""
 
+import math
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -56,14 +57,17 @@ def serve(
         access_log: print a line for each request.
         on_drain: is told how many requests are to be finished.
     """
+    service = app.state.service
     config = uvicorn.Config(
         app,
         log_level="info" if access_log else "warning",
         access_log=access_log,
         server_header=False,
         lifespan="on",
+        # What is left then are clients that do not read.
+        timeout_graceful_shutdown=math.ceil(service.config.timeout_s),
     )
-    _Server(config, app.state.service.engine, on_drain).run(sockets=[listener])
+    _Server(config, service.engine, on_drain).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -78,16 +82,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._engine = engine
         self._on_drain = on_drain
-        self._asked = False
+        self._told = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self._engine.draining:
             self.should_exit = self.force_exit = True
-        self._asked = True
+        self._engine.draining = True
 
     async def on_tick(self, counter: int) -> bool:
-        if self._asked and not self._engine.draining:
-            self._engine.draining = True
+        if self._engine.draining and not self._told:
+            self._told = True
             self._on_drain(self._engine.n_admitted)
         if self._engine.draining and self._engine.n_admitted == 0:
             return True

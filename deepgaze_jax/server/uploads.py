@@ -55,6 +55,12 @@ async def read_upload(request: Request, max_bytes: int) -> Upload:
             f"application/octet-stream, or multipart/form-data with a file "
             f"{FILE_FIELD}",
         )
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise Problem(
+            415,
+            f"the content is encoded as {encoding[:40]!r}; send the picture as it is",
+        )
     limit = max_bytes + _FORM_BYTES * form
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
