@@ -560,6 +560,20 @@ def test_drawn_fixations_follow_the_density_and_the_seed(page, expected):
     np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", skiprows=1), points)
 
 
+def test_each_pixel_is_drawn_by_its_probability(page):
+    density = np.array([[0.05, 0.0, 0.2, 0.1], [0.15, 0.1, 0.0, 0.4]])
+    log_density = np.log(np.maximum(density, 1e-300)).ravel().tolist()
+    code = "return m.sampleFixations({height: 2, width: 4, values: a[0]}, a[1], 7)"
+    x, y = np.array(module(page, "density", code, log_density, 20_000)).T
+    counts, _, _ = np.histogram2d(y, x, (2, 4), ((0, 2), (0, 4)))
+    error = np.sqrt(density * (1 - density) / 20_000)
+    assert (np.abs(counts / 20_000 - density) <= 4 * error).all()
+    # Within a pixel evenly.
+    for inside in (x % 1, y % 1):
+        assert inside.min() >= 0
+        assert np.histogram(inside, 4, (0, 1))[0] == pytest.approx(5000, abs=250)
+
+
 def test_numbers_of_the_modules(page):
     values = np.random.default_rng(0).normal(size=(37, 53)).astype(np.float32)
     values -= np.log(np.exp(values.astype(np.float64)).sum())
@@ -616,14 +630,17 @@ def test_contours_are_those_of_contourpy(page):
     pieces = np.reshape(pieces, (-1, 2, 2))
     x, y = np.arange(15) + 0.5, np.arange(12) + 0.5
     lines = contourpy.contour_generator(x, y, values).lines(0.6)
-    # Float32 here, and where two ways to connect are equally good both are right.
-    mine = {tuple(point) for point in pieces.reshape(-1, 2).round(4)}
-    theirs = {tuple(point) for line in lines for point in line.round(4)}
-    near = np.array(sorted(theirs))
-    for point in mine:
-        assert np.abs(near - point).max(axis=1).min() < 2e-4
-    assert len(mine) == len(theirs)
-    assert len(pieces) == sum(len(line) - 1 for line in lines)
+    theirs = np.concatenate([np.stack([one[:-1], one[1:]], 1) for one in lines])
+    assert pieces.shape == theirs.shape
+
+    # Each piece is one of theirs: by its middle and its length; float32 here.
+    def described(pairs):
+        lengths = np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1)
+        return np.column_stack([pairs.mean(axis=1), lengths])
+
+    apart = np.abs(described(pieces)[:, None] - described(theirs)).max(axis=2)
+    assert apart.min(axis=0).max() < 1e-4
+    assert apart.min(axis=1).max() < 1e-4
 
 
 def test_colours_are_matplotlibs(page):
