@@ -178,7 +178,7 @@ def test_imports_have_no_cycles():
         ("torch", {"conversion"}),
         ("tensorflow", set()),
         ("tensorflow_datasets", {"datasets"}),
-        ("h5py", {"conversion", "datasets", "evaluation"}),
+        ("h5py", {"conversion", "datasets", "evaluation", "many_images"}),
         ("tensorboardX", {"monitor"}),
         ("matplotlib", {"plotting", "figures", "cli"}),
         ("pyarrow", {"datasets", "evaluation"}),

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import jax
 import numpy as np
 import oracles
@@ -18,6 +19,7 @@ from PIL import Image
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.pictures import picture_names
 from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.many_images.run import targets_of
 from deepgaze_jax.many_images.settings import Settings
 from deepgaze_jax.many_images.stream import predict_pictures
@@ -297,10 +299,12 @@ def test_other_settings_are_not_mixed_in(capsys, album, options, words):
     assert results("fresh").items() <= results("out").items()
 
 
-def test_another_model_is_not_mixed_in(capsys, album, small_cache, small_folds):
+def test_another_model_is_not_mixed_in(
+    capsys, album, small_cache, small_folds, monkeypatch
+):
     path = small_models.write_model(Path("m.safetensors"), small_folds)
     assert run(capsys, "album/x", "-o", "out")[0] == 0
-    os.environ["DEEPGAZE_CACHE"] = str(small_cache)
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(small_cache))
     argv = ["predict", "album/x", "-o", "out", "--resume", "--model", str(path)]
     assert main(argv) == 2
     assert "model was icf-osie, is m.safetensors" in capsys.readouterr().err
@@ -314,44 +318,141 @@ def test_damaged_settings(capsys, album):
         assert code == 1 and "out/settings.json" in err and err.count("\n") == 1
 
 
-def in_a_process(*argv):
-    """A started `deepgaze predict`."""
-    return subprocess.Popen(
-        [*(sys.executable, "-W", "error", "-m", "deepgaze_jax", "predict"), *argv],
+def killed(n_lines, *argv, command=None):
+    """Kill a run, hard, after some pictures."""
+    command = command or [
+        *(sys.executable, "-W", "error", "-m", "deepgaze_jax", "predict"),
+        *argv,
+        *("--model", "icf"),
+    ]
+    process = subprocess.Popen(
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         text=True,
     )
-
-
-def killed(n_lines, *argv):
-    """Kill a run, hard, after some pictures; returns what it had said."""
-    process = in_a_process(*argv, "--model", "icf")
     lines = [process.stdout.readline() for _ in range(n_lines)]
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and all(lines)
-    return lines
+    _, err = process.communicate()
+    assert all(lines), err
+    assert process.returncode == -signal.SIGKILL
 
 
-def test_killed_runs_go_on(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("DEEPGAZE_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Where processes keep compiled programs for one another."""
+    return tmp_path_factory.mktemp("programs")
+
+
+@pytest.fixture
+def thirty(capsys, monkeypatch, programs):
+    """Thirty pictures, and what an uninterrupted run makes of them."""
+    monkeypatch.setenv("DEEPGAZE_CACHE", str(programs))
     for k in range(30):
-        save_picture(f"in/{k % 3}/{k:02}.png", k, 120, 160)
-    code, _, _ = run(capsys, "in", "-o", "whole")
-    assert code == 0 and len(results("whole")) == 60
-    for n_lines in (1, 4, 5):
-        options = ["--resume"] * (n_lines > 1)
-        killed(n_lines, "in", "-o", "out", *options)
+        save_picture(f"in/{k % 3}/{k:02}.png", k)
+    assert run(capsys, "in", "-o", "whole")[0] == 0
+    assert len(results("whole")) == 60
+    return results("whole")
+
+
+@pytest.mark.parametrize(
+    "cuts", [(2,), pytest.param((1, 2, 3, 4, 5), marks=pytest.mark.slow)]
+)
+def test_killed_runs_go_on(capsys, thirty, cuts):
+    for n, n_lines in enumerate(cuts):
+        killed(n_lines, "in", "-o", "out", *["--resume"] * (n > 0))
         # What is there is whole; temporary files have names of their own.
         for name, data in results("out").items():
-            assert ".tmp." in name or data == results("whole")[name]
-    process = in_a_process("in", "-o", "out", "--resume", "--model", "icf")
-    out, err = process.communicate()
-    assert process.returncode == 0
+            assert ".tmp." in name or data == thirty[name]
+    code, out, err = run(capsys, "in", "-o", "out", "--resume")
+    assert code == 0
     n_ready = int(err.partition(" of 30 pictures are ready\n")[0])
-    assert n_ready >= 10 and n_ready + len(out.splitlines()) == 30
-    assert results("out") == results("whole")
+    assert n_ready >= sum(cuts) and n_ready + len(out.splitlines()) == 30
+    assert results("out") == thirty
     lines = Path("out/finished.jsonl").read_text().splitlines()
     assert len({json.loads(line)["image"] for line in lines}) == 30
+
+
+# --- one HDF5 file ------------------------------------------------------------------
+
+
+def densities(path):
+    """Name of each picture -> its density."""
+    found = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if hasattr(item, "shape") else None
+            )
+        )
+    return found
+
+
+def test_one_file_for_all(capsys, album):
+    # A picture and a folder of one name, as far as stems go.
+    save_picture("album/x.png", 3)
+    code, out, err = run(capsys, "album", "-o", "out", "--files", "h5")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "album/b.png: out/log_densities.h5, b.png"
+    found = densities("out/log_densities.h5")
+    assert sorted(found) == picture_names(Path("album"))
+    predictor = load_pretrained("icf")
+    for name, log_density in found.items():
+        assert log_density.dtype == np.float32
+        expected = predictor.predict(f"album/{name}")
+        np.testing.assert_array_equal(log_density, expected)
+    with h5py.File("out/log_densities.h5", "r") as file:
+        assert json.loads(file.attrs["settings"])["model"] == "icf-osie"
+        assert file["b.png"].compression == "gzip"
+    # Only what is new, or another picture, is done again.
+    save_picture("album/z/C.PNG", 9)
+    save_picture("album/new.png", 8)
+    argv = ["album", "-o", "out", "--files", "h5", "--resume"]
+    code, out, err = run(capsys, *argv, "--json")
+    assert (code, err) == (0, "5 of 7 pictures are ready\n")
+    done = [json.loads(line) for line in out.splitlines()]
+    assert [entry["dataset"] for entry in done] == ["new.png", "z/C.PNG"]
+    assert {entry["log_density"] for entry in done} == {"out/log_densities.h5"}
+    expected = predictor.predict("album/z/C.PNG")
+    np.testing.assert_array_equal(
+        densities("out/log_densities.h5")["z/C.PNG"], expected
+    )
+    assert run(capsys, *argv, "--float16")[0] == 2
+    assert run(capsys, "album", "-o", "out", "--files", "h5", "--float16")[0] == 0
+    half = densities("out/log_densities.h5")
+    assert len(half) == 7 and half["b.png"].dtype == np.float16
+
+
+def test_a_file_that_is_none_or_somebody_elses(capsys, album):
+    argv = ["album/x", "-o", "out", "--files", "h5"]
+    assert run(capsys, *argv)[0] == 0
+    with file_lock("out/.log_densities.h5.lock"):
+        code, out, err = run(capsys, *argv, "--resume")
+    assert (code, out) == (1, "") and "another process writes out/log_dens" in err
+    Path("out/log_densities.h5").write_text("no HDF5")
+    code, out, err = run(capsys, *argv, "--resume")
+    assert (code, out) == (1, "") and "no readable HDF5 file" in err
+
+
+def test_a_killed_run_goes_on_in_its_file(capsys, thirty, monkeypatch):
+    for n_lines in (1, 9):
+        # Steps of eight pictures: the kill is between two of them, or in one.
+        code = "import sys; from deepgaze_jax.many_images.density_file import *\n"
+        code += "DensityFile.together = 8\n"
+        code += "from deepgaze_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", code, "predict", "in", "-o", "out"]
+        command += ["--files", "h5", "--model", "icf", "--resume"]
+        killed(n_lines, command=command)
+        found = densities("out/log_densities.h5")
+        assert len(found) % 8 == 0 and len(found) >= n_lines
+    argv = ["in", "-o", "out", "--files", "h5", "--resume"]
+    code, out, err = run(capsys, *argv)
+    assert code == 0 and err == f"{len(found)} of 30 pictures are ready\n"
+    assert len(out.splitlines()) == 30 - len(found)
+    found = densities("out/log_densities.h5")
+    assert len(found) == 30
+    for name, log_density in found.items():
+        stem = name.removesuffix(".png")
+        single = np.load(f"whole/{stem}_log_density.npy")
+        np.testing.assert_array_equal(log_density, single)

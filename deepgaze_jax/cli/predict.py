@@ -1,5 +1,6 @@
 """`deepgaze predict` and `deepgaze demo`."""
 
+import contextlib
 import json as json_format
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -43,7 +44,7 @@ def predict(
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
     features: Annotated[Path | None, unset("FILE")] = None,
-    files: Literal["both", "npy", "png"] = "both",
+    files: Literal["both", "npy", "png", "h5"] = "both",
     float16: bool = False,
     resume: bool = False,
     json: bool = False,
@@ -73,7 +74,9 @@ def predict(
             picture), or the number of a fold.
         features: Feature weights of your own, from deepgaze weights convert;
             by default those that were fetched.
-        files: Only the log densities, only the overlays, or both.
+        files: Log densities (npy), overlays (png), both, or all log densities
+            in one compressed file, log_densities.h5, under the names of the
+            pictures.
         float16: Store log densities with half the bytes, rounded to 0.004.
         resume: Leave out the pictures of a folder, pattern or list that an
             earlier run with the same settings has finished.
@@ -90,27 +93,26 @@ def predict(
         output,
         predictor,
         settings,
-        Kinds(npy=files in ("both", "npy"), png=files in ("both", "png")),
+        Kinds(files in ("both", "npy"), files in ("both", "png"), files == "h5"),
         features=features,
         resume=resume,
         noted=searched,
     )
-    n_all = len(targets)
-    if resume:
-        targets = unfinished(targets, results)
-        say(f"{n_all - len(targets)} of {n_all} pictures are ready")
-    said = _Said(predictor, settings, results, json)
-    n_failed = 0
-    try:
-        with Bar("picture") as bar:
-            outcomes = predict_pictures(predictor, targets, settings, results.write)
+    n_all, n_failed = len(targets), 0
+    with contextlib.closing(results), Bar("picture") as bar:
+        if resume:
+            targets = unfinished(targets, results)
+            say(f"{n_all - len(targets)} of {n_all} pictures are ready")
+        said = _Said(predictor, settings, results, json)
+        outcomes = predict_pictures(predictor, targets, settings, results.write)
+        try:
             for done, outcome in enumerate(committed(outcomes, results), start=1):
                 n_failed += bool(outcome.error)
                 said(outcome)
                 if len(targets) > 1:
                     bar(done, len(targets))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(*[_GO_ON] * searched) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*[_GO_ON] * searched) from None
     if n_failed:
         complain(f"{n_failed} of {n_all} pictures failed")
     return 1 if n_failed else 0
@@ -153,7 +155,7 @@ class _Said:
     def _files(self, target: Target) -> str:
         """Return the first file with its folder, and the names of the others."""
         first, *others = self._results.places(target).values()
-        return ", ".join([first, *(Path(other).name for other in others)])
+        return ", ".join([first, *(other.rpartition("/")[2] for other in others)])
 
     def _details(self, outcome: Outcome) -> dict[str, Any]:
         own = "pooled" if outcome.fold == "mixture" else f"fold {outcome.fold}"

@@ -58,6 +58,9 @@ class Results(Protocol):
     def places(self, target: Target) -> dict[str, Any]:
         """Return where the results of a picture are, by kind."""
 
+    def close(self) -> None:
+        """End; what is not noted by then is not ready."""
+
 
 class PictureFiles:
     """One or two files a picture, each of which appears whole or not at all.
@@ -124,6 +127,9 @@ class PictureFiles:
         if self._kinds.png:
             places["overlay"] = str(target.overlay)
         return places
+
+    def close(self) -> None:
+        """Return nothing: no file is open between two pictures."""
 
 
 def _stem(target: Target) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deepgaze_jax.files import make_folder
 from deepgaze_jax.journal import Journal
+from deepgaze_jax.many_images.density_file import DENSITY_FILE, DensityFile
 from deepgaze_jax.many_images.found import find_pictures
 from deepgaze_jax.many_images.results import JOURNAL_FILE, PictureFiles, Results
 from deepgaze_jax.many_images.settings import (
@@ -69,7 +70,7 @@ def open_results(
         features: file of feature weights in place of the fetched ones.
         resume: results of an earlier run are to be kept.
         noted: a run that `resume` can go on with. Without, a folder that says nothing
-            about what is in it is left like that.
+            about what is in it is left like that, unless an HDF5 file is made.
 
     Raises:
         ConfigError: results are to be kept that were made with other settings.
@@ -78,13 +79,16 @@ def open_results(
     make_folder(output)
     wanted = describe(predictor, settings, features)
     keep = may_keep(output, wanted, resume=resume)
-    journal = output / JOURNAL_FILE
-    if not (noted or resume or (output / SETTINGS_FILE).exists()):
+    journal, densities = output / JOURNAL_FILE, output / DENSITY_FILE
+    if not (noted or resume or kinds.h5 or (output / SETTINGS_FILE).exists()):
         return PictureFiles(kinds, settings, Journal(None))
     if not keep:
         # In this order: settings never stand beside results of others.
         journal.unlink(missing_ok=True)
+        densities.unlink(missing_ok=True)
         write_settings(output, wanted)
+    if kinds.h5:
+        return DensityFile(densities, settings, wanted)
     return PictureFiles(kinds, settings, Journal(journal))
 
 
