@@ -22,6 +22,7 @@ __all__ = [
     "pooled_size",
     "resize_image",
     "resize_matrix",
+    "resize_pictures",
     "same_padding",
     "scaled_size",
     "torch_nearest_index",
@@ -236,6 +237,31 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     rows = _sparse(resize_matrix(image.shape[-3], height))
     columns = _sparse(resize_matrix(image.shape[-2], width))
     return columns(rows(image, -3), -2)
+
+
+def resize_pictures(pictures: jax.Array, height: int, width: int) -> jax.Array:
+    """Return what `resize_image` returns, as two matrix products inside of a program.
+
+    Args:
+        pictures: `*batch H W channels`.
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        float32 `*batch height width channels`.
+
+    Example:
+        >>> resize_pictures(jnp.arange(4.0).reshape(1, 4, 1), 1, 2).reshape(-1).tolist()
+        [0.5, 2.5]
+    """
+    pictures = jnp.asarray(pictures, jnp.float32)
+    if pictures.shape[-3:-1] == (height, width):
+        return pictures
+    rows = np.float32(resize_matrix(pictures.shape[-3], height))
+    columns = np.float32(resize_matrix(pictures.shape[-2], width))
+    exact = lax.Precision.HIGHEST
+    half = jnp.einsum("yi,...ijc->...yjc", rows, pictures, precision=exact)
+    return jnp.einsum("xj,...yjc->...yxc", columns, half, precision=exact)
 
 
 def _sparse(matrix: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -121,7 +121,7 @@ def vgg19_features(
             convolutions up to the deepest tap; with `{"input": {"mean_rgb": [3]}}` for
             values that were trained with another mean than `MEAN_RGB`. Or what
             `for_cpu` returns: then each layer is a program of its own, shared by
-            images of about the same size.
+            images of about the same size. Of bfloat16 all layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
@@ -148,6 +148,8 @@ def vgg19_features(
     batch = image.shape[:-3]
     mean = params.get("input", {}).get("mean_rgb", np.asarray(MEAN_RGB, np.float32))
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
+    # Grey values less the mean are small numbers; before, bfloat16 would round them.
+    x = x.astype(params["conv1_1"]["bias"].dtype)
     if any("winograd" in values for values in params.values()):
         found = [_winograd_features(params, one, taps) for one in x]
         return {
