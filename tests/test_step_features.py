@@ -112,7 +112,7 @@ def in_step(dataset, plan, tiny_weights):
     )
 
 
-@pytest.mark.parametrize("n_devices", [1, 2])
+@pytest.mark.parametrize("n_devices", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_float32_is_the_cache(cached, in_step, n_devices):
     losses, params, values, moments = in_step(n_devices, "float32")
     np.testing.assert_allclose(losses, cached[0], rtol=1e-6)
@@ -124,6 +124,7 @@ def test_float32_is_the_cache(cached, in_step, n_devices):
         assert np.abs(a - b).max() <= 1e-4 * np.abs(b).max()
 
 
+@pytest.mark.slow
 def test_bfloat16_is_near(cached, in_step):
     losses, _, values, _ = in_step(2, "bfloat16")
     np.testing.assert_allclose(losses, cached[0], rtol=1e-3)
@@ -157,9 +158,11 @@ def test_pictures_are_the_data_sets(dataset, plan):
         np.testing.assert_array_equal(arrays, expected)
 
 
+@pytest.mark.slow
 def test_run_goes_on_bit_by_bit(tiny_folders, tmp_path, monkeypatch):
     """A whole run, its interrupted twin, and nothing in the cache."""
     tiny.on_one_device(monkeypatch)
+    monkeypatch.setattr(training, "make_steps", functools.cache(training.make_steps))
     dataset = read_folder(tiny_folders["one"])
     config = tiny.config(features_in_step=True, epochs=2)
     before = sorted(training.weights.cache_dir().rglob("features.bin"))
