@@ -111,7 +111,8 @@ def vgg19_features(
     Args:
         params: `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}` for all
             convolutions up to the deepest tap; with `{"input": {"mean_rgb": [3]}}` for
-            values that were trained with another mean than `MEAN_RGB`.
+            values that were trained with another mean than `MEAN_RGB`. Of bfloat16 all
+            layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
@@ -138,6 +139,8 @@ def vgg19_features(
     batch = image.shape[:-3]
     mean = params.get("input", {}).get("mean_rgb", np.asarray(MEAN_RGB, np.float32))
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
+    # Grey values less the mean are small numbers; before, bfloat16 would round them.
+    x = x.astype(params["conv1_1"]["bias"].dtype)
     found = {}
     for name in TAPS[: max(map(TAPS.index, taps)) + 1]:
         if name.startswith("conv"):
