@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -39,18 +40,19 @@ WAIT_MS = 60_000
 DESKTOP = {"width": 1280, "height": 900}
 
 
-@pytest.fixture(scope="module")
-def address():
-    """A running `deepgaze serve --models icf`."""
+@contextlib.contextmanager
+def serving(*options, **environment):
+    """A running `deepgaze serve --models icf`; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "deepgaze_jax", "serve", "--models", "icf"]
     server = subprocess.Popen(
-        [*command, "--port", str(port)],
+        [*command, "--port", str(port), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, **environment},
     )
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -65,6 +67,12 @@ def address():
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -371,6 +379,22 @@ def test_server_that_is_away_can_be_asked_again(page):
     page.click("#retry")
     finished(page)
     assert page.is_hidden("#message")
+
+
+@pytest.mark.slow
+def test_key_is_asked_for_where_one_is_needed(browser):
+    with serving("--api-key-env", "PAGE_KEY", PAGE_KEY="open sesame") as url:
+        page = browser.new_page(viewport=DESKTOP)
+        page.goto(url, timeout=WAIT_MS)
+        page.wait_for_selector("#key-form:not([hidden])")
+        page.fill("#key", "wrong")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#message:not([hidden])")
+        page.fill("#key", "open sesame")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#key-form", state="hidden")
+        choose(page, HOPPER)
+        page.close()
 
 
 def test_progress_is_shown(page):
@@ -725,6 +749,21 @@ def test_dark_where_people_want_it_dark(open_page):
     (light, ink), (dark, chalk) = brightness("light"), brightness("dark")
     assert light > 230 > 60 > dark
     assert ink < 60 < 200 < chalk
+
+
+def test_nothing_from_elsewhere_is_allowed(page, address):
+    with urllib.request.urlopen(address) as response:
+        policy = response.headers["Content-Security-Policy"]
+    rules = dict(rule.split(None, 1) for rule in policy.split("; "))
+    assert rules.pop("img-src") == "'self' blob: data:"
+    assert set(rules.values()) <= {"'self'", "'none'"}
+    # And it holds: what would run inline does not.
+    page.expected.append("Content Security Policy")
+    page.evaluate(
+        "() => { const script = document.createElement('script');"
+        " script.textContent = 'window.ran = true'; document.body.append(script); }"
+    )
+    assert page.evaluate("() => window.ran") is None
 
 
 def test_every_control_has_a_name(page):

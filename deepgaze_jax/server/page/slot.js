@@ -136,7 +136,7 @@ function describe({ model, fold, centerBias, pixelsPerDva }, { height, width }) 
   return [
     model,
     fold && (fold === "mixture" ? "mean of all readouts" : `readout ${fold}`),
-    centerBias && `center bias: ${centerBias}`,
+    centerBias && `center bias: ${centerBias === "pooled" ? "the model’s own" : centerBias}`,
     pixelsPerDva && `${pixelsPerDva} px/dva`,
     `${width} × ${height} pixels`,
   ]
