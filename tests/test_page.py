@@ -342,7 +342,7 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
     cut.write_bytes(HOPPER.read_bytes()[:5000])
     page.set_input_files("#file", cut)
     page.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
-    assert "truncated" in page.inner_text("#message")
+    assert "cut.jpg: is cut off" in page.inner_text("#message")
     # Nothing of the picture before looks like its result.
     assert page.is_hidden("#panel-a .numbers")
     text = tmp_path / "text.jpg"
@@ -724,6 +724,8 @@ def test_phone_does_not_scroll_sideways(open_page, width):
     page = open_page(has_touch=True, is_mobile=True)
     page.set_viewport_size({"width": width, "height": 740})
     choose(page, HOPPER)
+    # The result is below the controls: it comes into sight.
+    assert 0 <= page.locator("#panel-a .result .view").bounding_box()["y"] < 100
     page.check("#compare")
     choose(page, HOPPER, "b")
     give_box(page, 0, 0, 512, 600)

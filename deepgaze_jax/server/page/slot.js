@@ -76,6 +76,8 @@ export class Slot {
       // A result of other settings must not look like the one that was asked for.
       this.result = null;
       this.panel.settings("");
+      // The server does not know what the file is called.
+      error.message = error.message.replace(/^picture:/, `${this.name}:`);
       error.passing = error instanceof ServerError && PASSING.includes(error.status);
       throw error;
     } finally {
