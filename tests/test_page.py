@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import socket
@@ -39,18 +40,19 @@ WAIT_MS = 60_000
 DESKTOP = {"width": 1280, "height": 900}
 
 
-@pytest.fixture(scope="module")
-def address():
-    """A running `deepgaze serve --models icf`."""
+@contextlib.contextmanager
+def serving(*options, **environment):
+    """A running `deepgaze serve --models icf`; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "deepgaze_jax", "serve", "--models", "icf"]
     server = subprocess.Popen(
-        [*command, "--port", str(port)],
+        [*command, "--port", str(port), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, **environment},
     )
     url = f"http://127.0.0.1:{port}/"
     try:
@@ -65,6 +67,12 @@ def address():
     finally:
         server.terminate()
         server.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -334,7 +342,7 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
     cut.write_bytes(HOPPER.read_bytes()[:5000])
     page.set_input_files("#file", cut)
     page.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
-    assert "truncated" in page.inner_text("#message")
+    assert "cut.jpg: is cut off" in page.inner_text("#message")
     # Nothing of the picture before looks like its result.
     assert page.is_hidden("#panel-a .numbers")
     text = tmp_path / "text.jpg"
@@ -371,6 +379,22 @@ def test_server_that_is_away_can_be_asked_again(page):
     page.click("#retry")
     finished(page)
     assert page.is_hidden("#message")
+
+
+@pytest.mark.slow
+def test_key_is_asked_for_where_one_is_needed(browser):
+    with serving("--api-key-env", "PAGE_KEY", PAGE_KEY="open sesame") as url:
+        page = browser.new_page(viewport=DESKTOP)
+        page.goto(url, timeout=WAIT_MS)
+        page.wait_for_selector("#key-form:not([hidden])")
+        page.fill("#key", "wrong")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#message:not([hidden])")
+        page.fill("#key", "open sesame")
+        page.press("#key", "Enter")
+        page.wait_for_selector("#key-form", state="hidden")
+        choose(page, HOPPER)
+        page.close()
 
 
 def test_progress_is_shown(page):
@@ -700,6 +724,8 @@ def test_phone_does_not_scroll_sideways(open_page, width):
     page = open_page(has_touch=True, is_mobile=True)
     page.set_viewport_size({"width": width, "height": 740})
     choose(page, HOPPER)
+    # The result is below the controls: it comes into sight.
+    assert 0 <= page.locator("#panel-a .result .view").bounding_box()["y"] < 100
     page.check("#compare")
     choose(page, HOPPER, "b")
     give_box(page, 0, 0, 512, 600)
@@ -725,6 +751,21 @@ def test_dark_where_people_want_it_dark(open_page):
     (light, ink), (dark, chalk) = brightness("light"), brightness("dark")
     assert light > 230 > 60 > dark
     assert ink < 60 < 200 < chalk
+
+
+def test_nothing_from_elsewhere_is_allowed(page, address):
+    with urllib.request.urlopen(address) as response:
+        policy = response.headers["Content-Security-Policy"]
+    rules = dict(rule.split(None, 1) for rule in policy.split("; "))
+    assert rules.pop("img-src") == "'self' blob: data:"
+    assert set(rules.values()) <= {"'self'", "'none'"}
+    # And it holds: what would run inline does not.
+    page.expected.append("Content Security Policy")
+    page.evaluate(
+        "() => { const script = document.createElement('script');"
+        " script.textContent = 'window.ran = true'; document.body.append(script); }"
+    )
+    assert page.evaluate("() => window.ran") is None
 
 
 def test_every_control_has_a_name(page):

@@ -37,6 +37,15 @@ function complain(text, retry = null) {
   $("message").hidden = false;
 }
 
+/** Says what went wrong with a request, and asks for a key where one is needed. */
+function fail(error, retry) {
+  const locked = error.status === 401;
+  $("key-form").hidden = !locked;
+  if (!locked) complain(error.message, retry);
+  else if ($("key").value) complain("The server does not know this key.");
+  if (locked) $("key").focus();
+}
+
 function calm() {
   $("message").hidden = true;
 }
@@ -97,8 +106,7 @@ async function compute(slot) {
     say(done);
   } catch (error) {
     say("");
-    complain(error.message, error.passing ? () => compute(slot) : null);
-    $("key-form").hidden = error.status !== 401;
+    fail(error, error.passing ? () => compute(slot) : null);
   }
   await sample(slot);
   refresh();
@@ -299,8 +307,7 @@ async function connect() {
     await showGallery();
     for (const slot of slots) compute(slot);
   } catch (error) {
-    complain(error.message, error.status === 401 ? null : connect);
-    $("key-form").hidden = error.status !== 401;
+    fail(error, connect);
   }
 }
 

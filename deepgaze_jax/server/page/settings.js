@@ -35,8 +35,19 @@ function sayModel() {
   $("dva-note").textContent = known
     ? `Empty: ${known}, that of the model’s training pictures.`
     : "This model does not know its own value: leave it empty.";
-  $("model-note").textContent =
-    `${model.network ?? "no network"}; mean of ${model.folds} readouts.`;
+  $("model-note").textContent = [
+    trainingData(model.card?.data),
+    `${model.network ?? "no network"}, mean of ${model.folds} readouts.`,
+  ].join(" ");
+}
+
+/** Returns a sentence on the data that a card names; cards may leave it out. */
+function trainingData({ name, n_images, n_subjects, n_fixations } = {}) {
+  if (![name, n_images, n_subjects, n_fixations].every(Boolean)) return "";
+  const [fixations, people, pictures] = [n_fixations, n_subjects, n_images].map((n) =>
+    n.toLocaleString("en"),
+  );
+  return `Trained on ${name}: ${fixations} fixations of ${people} people on ${pictures} pictures;`;
 }
 
 /** Returns {model, centerBias, pixelsPerDva}, or null where a value cannot be used. */

@@ -76,6 +76,8 @@ export class Slot {
       // A result of other settings must not look like the one that was asked for.
       this.result = null;
       this.panel.settings("");
+      // The server does not know what the file is called.
+      error.message = error.message.replace(/^picture:/, `${this.name}:`);
       error.passing = error instanceof ServerError && PASSING.includes(error.status);
       throw error;
     } finally {
@@ -136,7 +138,7 @@ function describe({ model, fold, centerBias, pixelsPerDva }, { height, width }) 
   return [
     model,
     fold && (fold === "mixture" ? "mean of all readouts" : `readout ${fold}`),
-    centerBias && `center bias: ${centerBias}`,
+    centerBias && `center bias: ${centerBias === "pooled" ? "the model’s own" : centerBias}`,
     pixelsPerDva && `${pixelsPerDva} px/dva`,
     `${width} × ${height} pixels`,
   ]
