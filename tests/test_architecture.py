@@ -184,6 +184,7 @@ def test_imports_have_no_cycles():
         ("h5py", {"conversion", "datasets", "evaluation", "many_images"}),
         ("tensorboardX", {"monitor"}),
         ("matplotlib", {"plotting", "figures", "cli"}),
+        ("ray", {"many_images"}),
         ("pyarrow", {"datasets", "evaluation"}),
     ],
 )

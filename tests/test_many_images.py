@@ -24,6 +24,7 @@ from deepgaze_jax.many_images.run import targets_of
 from deepgaze_jax.many_images.settings import Settings
 from deepgaze_jax.many_images.stream import predict_pictures
 from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.weights import cached_path
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -372,6 +373,25 @@ def test_killed_runs_go_on(capsys, thirty, cuts):
     assert results("out") == thirty
     lines = Path("out/finished.jsonl").read_text().splitlines()
     assert len({json.loads(line)["image"] for line in lines}) == 30
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_killed_runs_of_deepgaze2_go_on(capsys):
+    if cached_path("vgg19") is None:
+        pytest.skip("VGG-19 is not cached: deepgaze weights fetch vgg19")
+    for k in range(12):
+        save_picture(f"in/{k:02}.png", k, 96, 128)
+    argv = ["predict", "in", "--model", "deepgaze2"]
+    assert main([*argv, "-o", "whole"]) == 0
+    for n, n_lines in enumerate((1, 3)):
+        command = [sys.executable, "-m", "deepgaze_jax", *argv, "-o", "out"]
+        killed(n_lines, command=[*command, *["--resume"] * (n > 0)])
+    capsys.readouterr()
+    assert main([*argv, "-o", "out", "--resume"]) == 0
+    n_ready = int(capsys.readouterr().err.partition(" of 12 pictures are ready\n")[0])
+    assert n_ready >= 4
+    assert results("out") == results("whole")
 
 
 # --- one HDF5 file ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from deepgaze_jax.cli.messages import Bar, UsageError, complain, say, tell
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.many_images.cluster import Cluster, predict_on_cluster
 from deepgaze_jax.many_images.results import Results
 from deepgaze_jax.many_images.run import (
     committed,
@@ -49,6 +50,8 @@ def predict(
     resume: bool = False,
     max_memory: Annotated[float | None, unset("GB")] = None,
     json: bool = False,
+    ray: Annotated[str | None, unset("ADDRESS")] = None,
+    workers: Annotated[int | None, unset("N")] = None,
 ) -> int:
     """Predict where people look in pictures.
 
@@ -85,7 +88,16 @@ def predict(
             pictures go through the network in lower bands of rows then,
             and one after another. By default what the machine has.
         json: Print one JSON object per picture.
+        ray: Deal the pictures over the processes of the Ray cluster at this
+            address, or of one on this machine: local. All machines must
+            see the same folders.
+        workers: Processes of the cluster; by default one per GPU, or per
+            machine where there is none.
     """
+    if workers is not None and (ray is None or workers < 1):
+        raise UsageError("--workers is a number of processes for --ray; give both")
+    if max_memory is not None and ray is not None:
+        raise UsageError("--max-memory is for this machine; leave it out with --ray")
     if not images:
         raise UsageError("no picture is named; give one or more files")
     if max_memory is not None and not 0 < max_memory < float("inf"):
@@ -96,11 +108,12 @@ def predict(
     settings = Settings(center_bias, pixels_per_dva, fold, float16)
     _refuse_at_once(predictor, settings)
     targets, searched = targets_of(images, output)
+    kinds = Kinds(files in ("both", "npy"), files in ("both", "png"), files == "h5")
     results = open_results(
         output,
         predictor,
         settings,
-        Kinds(files in ("both", "npy"), files in ("both", "png"), files == "h5"),
+        kinds,
         features=features,
         resume=resume,
         noted=searched,
@@ -111,15 +124,24 @@ def predict(
             targets = unfinished(targets, results)
             say(f"{n_all - len(targets)} of {n_all} pictures are ready")
         said = _Said(predictor, settings, results, json, limit is not None)
-        outcomes = predict_pictures(
-            predictor, targets, settings, results.write, max_memory=limit
-        )
+        if ray is None:
+            outcomes = predict_pictures(
+                predictor, targets, settings, results.write, max_memory=limit
+            )
+        else:
+            cluster = Cluster(ray, workers)
+            outcomes = predict_on_cluster(
+                *(predictor, targets, settings, kinds, cluster),
+                say=say,
+                prepare=keep_compiled_programs,
+            )
         try:
-            for done, outcome in enumerate(committed(outcomes, results), start=1):
-                n_failed += bool(outcome.error)
-                said(outcome)
-                if len(targets) > 1:
-                    bar(done, len(targets))
+            with contextlib.closing(outcomes):
+                for done, outcome in enumerate(committed(outcomes, results), start=1):
+                    n_failed += bool(outcome.error)
+                    said(outcome)
+                    if len(targets) > 1:
+                        bar(done, len(targets))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*[_GO_ON] * searched) from None
     if n_failed:
