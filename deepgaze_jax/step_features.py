@@ -19,7 +19,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.pipeline import DECODERS, read_ahead
 from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import resize_pictures
+from deepgaze_jax.ops import resize_image, resize_pictures
 from deepgaze_jax.parallel import Placement
 
 __all__ = [
@@ -101,8 +101,14 @@ class Pictures:
     def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
         """Return the shape of some pictures of one size; taps do not matter."""
         del taps
-        height, width = self.dataset.image_sizes[images[0]]
+        height, width = self._sizes[images[0]]
         return len(images), int(height), int(width), 3
+
+    @property
+    def _sizes(self) -> np.ndarray:
+        # Pictures of many sizes that became one are resized before they share a batch.
+        as_is = self.dataset.file_sizes is None
+        return self.dataset.image_sizes if as_is else self.plan.model_sizes
 
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
@@ -118,7 +124,11 @@ class Pictures:
         for k, image in enumerate(images):
             # Repeated where it only fills a batch up.
             first = list(images[:k]).index(image) if image in images[:k] else k
-            out[k] = self.dataset.image(image) if first == k else out[first]
+            if first == k:
+                picture = self.dataset.image(image)
+                out[k] = resize_image(picture, *self._sizes[image])
+            else:
+                out[k] = out[first]
         return out
 
 

@@ -49,6 +49,9 @@ class TrainConfig:
             ones for all folds. Validation and test parts stay whole.
         input_scale: resize of every picture in front of the model; with --from that
             of the model.
+        unify_sizes: resize all pictures to 1024x768, or 768x1024 where they are higher
+            than wide, and move their fixations along, as the paper does with MIT1003:
+            then all share their batches. In place of scaling by pixels per degree.
         pixels_per_dva: pixels per degree of visual angle of the pictures, where the
             data set does not state it.
         what: all parameters, or only the finalizer and the layers behind the first;
@@ -97,6 +100,7 @@ class TrainConfig:
     center_bias_weight: Literal["learned", "fixed", "off"] = "learned"
     train_share: float = 1.0
     input_scale: float = 35 / 24
+    unify_sizes: bool = False
     pixels_per_dva: float | None = None
     what: Literal["all", "last"] | None = None
     epochs: int | None = None

@@ -19,6 +19,7 @@ from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.unified_sizes import enlargement, unified
 from deepgaze_jax.errors import ConfigError, TrainingError
 from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
 from deepgaze_jax.folds import Fold
@@ -93,10 +94,13 @@ def train(
         DataError: data and folds do not fit.
     """
     run = Path(run_folder)
+    if config.unify_sizes:
+        dataset = unified(dataset)
+        stop_on = None if stop_on is None else unified(stop_on)
     start = None if start_from is None else open_start(start_from)
     known = known_pixels_per_dva(dataset, config)
     if start is not None:
-        config = adopt(config, start, known)
+        config = adopt(config, start, known, enlargement(dataset))
         if known is None:
             known = start.card.get("pixels_per_dva")
             config = dataclasses.replace(config, pixels_per_dva=known)
