@@ -17,7 +17,7 @@ __all__ = ["features_program", "log_density_program"]
 Params = Mapping[str, Any]
 
 #: Sizes of pictures whose programs are kept.
-N_SIZES = 32
+N_SIZES = 16
 
 
 @functools.lru_cache(maxsize=N_SIZES)

@@ -78,7 +78,7 @@ class Engine:
             raise Problem(
                 503,
                 "the service is stopping; ask again when it is back",
-                {"Retry-After": "5", "Connection": "close"},
+                {"Retry-After": "5"},
             )
         if self.n_admitted >= self._concurrency + self._max_queue:
             raise Problem(

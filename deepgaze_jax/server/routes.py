@@ -20,7 +20,7 @@ from deepgaze_jax.server.monitor import CONTENT_TYPE, Monitor
 from deepgaze_jax.server.options import read_options
 from deepgaze_jax.server.page_files import page_file
 from deepgaze_jax.server.problems import Problem, problem_of
-from deepgaze_jax.server.uploads import Upload, read_upload
+from deepgaze_jax.server.uploads import Upload, check_headers, read_upload
 
 __all__ = ["Service", "router"]
 
@@ -55,11 +55,15 @@ def _service(request: Request) -> Service:
 async def predict(request: Request) -> Response:
     """Predict where people look in a picture."""
     service = _service(request)
+    # Whatever can be refused at once needs no place.
     kind = wanted_kind(request.headers.get("accept", "*/*"))
+    form = check_headers(request.headers, service.config.max_upload_bytes)
+    named = request.query_params.multi_items()
+    service.models.find(read_options(named).model)
     # Until the answer has been sent: whatever a request takes of memory is bounded.
     deadline = request.scope[HELD].enter_context(service.engine.place())
-    upload = await _upload(request, deadline)
-    options = read_options((*request.query_params.multi_items(), *upload.fields))
+    upload = await _upload(request, deadline, form)
+    options = read_options((*named, *upload.fields))
     question = Question(
         service.models.find(options.model),
         upload.data,
@@ -75,11 +79,11 @@ async def predict(request: Request) -> Response:
     return Response(done.body, media_type=done.media_type, headers=done.headers)
 
 
-async def _upload(request: Request, deadline: float) -> Upload:
+async def _upload(request: Request, deadline: float, form: bool) -> Upload:
     config = _service(request).config
     try:
         async with asyncio.timeout_at(deadline):
-            return await read_upload(request, config.max_upload_bytes)
+            return await read_upload(request, config.max_upload_bytes, form=form)
     except TimeoutError:
         raise Problem(
             408,

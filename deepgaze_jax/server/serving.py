@@ -1,5 +1,6 @@
 """Listening: a socket, uvicorn, and an end that loses nobody."""
 
+import logging
 import math
 import socket
 from collections.abc import Callable
@@ -57,6 +58,8 @@ def serve(
         access_log: print a line for each request.
         on_drain: is told how many requests are to be finished.
     """
+    # It comments on every broken form; the client is told.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     service = app.state.service
     config = uvicorn.Config(
         app,

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from deepgaze_jax.server.problems import Problem
 
-__all__ = ["Upload", "read_upload"]
+__all__ = ["Upload", "check_headers", "read_upload"]
 
 FILE_FIELD = "image"
 _MAX_FIELDS = 16
@@ -25,47 +25,57 @@ class Upload:
     Attributes:
         data: the picture file.
         fields: names and values of a form's other fields.
-        name: of the file, as errors call it.
     """
 
     data: bytes
     fields: tuple[tuple[str, str], ...] = ()
-    name: str = "picture"
 
 
-async def read_upload(request: Request, max_bytes: int) -> Upload:
-    """Return the picture of a request.
+def check_headers(headers: Headers, max_bytes: int) -> bool:
+    """Return whether the picture comes in a form, if the headers are those of one.
 
     Args:
-        request: with a form, or with the bytes of a picture as its body.
-        max_bytes: larger ones are refused by their announced length, and those that
-            announce none as soon as they exceed it.
+        headers: of the request.
+        max_bytes: of a picture.
 
     Raises:
-        Problem: 400 for a form that cannot be read, 411 or 413 for its size, 415 for
-            another type of content, 422 for an empty one.
+        Problem: 413 for an announced length, 415 for another type of content.
     """
-    kind = request.headers.get("content-type", "application/octet-stream")
+    kind = headers.get("content-type", "application/octet-stream")
     kind = kind.partition(";")[0].strip().lower()
     form = kind == "multipart/form-data"
     if not (form or kind.startswith("image/") or kind == "application/octet-stream"):
         raise Problem(
             415,
             f"the content is of type {kind[:80]!r}; expected image/*, "
-            f"application/octet-stream, or multipart/form-data with a file "
+            "application/octet-stream, or multipart/form-data with a file "
             f"{FILE_FIELD}",
         )
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise Problem(
             415,
             f"the content is encoded as {encoding[:40]!r}; send the picture as it is",
         )
-    limit = max_bytes + _FORM_BYTES * form
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
+    announced = headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes + _FORM_BYTES * form:
         raise too_long(int(announced), max_bytes)
-    stream = _counted(request, limit, max_bytes)
+    return form
+
+
+async def read_upload(request: Request, max_bytes: int, *, form: bool) -> Upload:
+    """Return the picture of a request.
+
+    Args:
+        request: with a form, or with the bytes of a picture as its body.
+        max_bytes: whatever is longer is refused as soon as it is.
+        form: whether it is a form.
+
+    Raises:
+        Problem: 400 for a form that cannot be read, 413 for its size, 422 for an
+            empty picture.
+    """
+    stream = _counted(request, max_bytes + _FORM_BYTES * form, max_bytes)
     try:
         if form:
             return await _read_form(request, stream, max_bytes)
