@@ -144,10 +144,7 @@ export function listen(on) {
     clearTimeout(typing);
     typing = setTimeout(on.prediction, 600);
   });
-  $("calculator").addEventListener("input", (event) => {
-    event.stopPropagation();
-    sayScreen();
-  });
+  $("calculator").addEventListener("input", sayScreen);
   $("dva-use").addEventListener("click", () => {
     $("dva").value = screenValue().toFixed(1);
     on.prediction();
