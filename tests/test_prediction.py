@@ -11,7 +11,7 @@ import small_models
 from PIL import Image
 
 import deepgaze_jax
-from deepgaze_jax import predictor as predictor_module
+from deepgaze_jax import feature_stage
 from deepgaze_jax.architectures import deepgaze2, icf
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.images import load_image, rgb_sha256
@@ -298,7 +298,7 @@ def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
 
 
 def test_one_program_for_each_size(predictor):
-    programs = predictor_module._features._cache_size
+    programs = feature_stage._features._cache_size
     predictor.predict(oracles.random_image(0, 25, 35))
     before = programs()
     predictor.predict(oracles.random_image(1, 25, 35))

@@ -72,7 +72,7 @@ def predict(
     keep_compiled_programs()
     predictor = load_pretrained(model, features=features)
     # What would fail for every picture fails here, once.
-    predictor.prepare()
+    predictor.feature_stage.prepare()
     predictor.image_scale(pixels_per_dva)
     if center_bias is not None:
         load_center_bias(center_bias)
