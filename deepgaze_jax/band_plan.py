@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,10 +10,13 @@ from deepgaze_jax import vgg_rows
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.memory import available_memory, resident_memory
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import pooled_size, resize_weights
-from deepgaze_jax.winograd import Buffers
+from deepgaze_jax.ops import pooled_size
 
-__all__ = ["BandPlan", "goes_by_rows", "plan_bands", "row_features"]
+__all__ = [
+    "BandPlan",
+    "goes_by_rows",
+    "plan_bands",
+]
 
 #: Pixels of a band: fewer wait for one another, more fall out of the cache (measured).
 _BAND_PIXELS = 96_000
@@ -31,13 +32,15 @@ class BandPlan:
     """How an image goes through the network.
 
     Attributes:
-        size: height and width of the network's input.
+        model_size: height and width of the model's image.
+        size: those of the network's input.
         band: its rows that go through together.
         workers: bands that are under way at a time.
         network_bytes: about how much memory the network takes.
         n_bytes: about how much memory the process then takes at its peak.
     """
 
+    model_size: tuple[int, int]
     size: tuple[int, int]
     band: int
     workers: int
@@ -103,7 +106,8 @@ def plan_bands(
     workers = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // band))
     while True:
         n_bytes = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
-        plan = BandPlan(size, band, workers, n_bytes, n_bytes + other_bytes + resident)
+        whole = n_bytes + other_bytes + resident
+        plan = BandPlan(model_size, size, band, workers, n_bytes, whole)
         if plan.n_bytes <= limit:
             return plan
         if band > step:
@@ -118,50 +122,6 @@ def plan_bands(
                 "give its pixels per degree of visual angle (--pixels-per-dva); those "
                 "of a large photograph are usually more"
             )
-
-
-def row_features(
-    model: FixationModel,
-    params: Mapping[str, Any],
-    picture: np.ndarray,
-    model_size: tuple[int, int],
-    plan: BandPlan,
-    buffers: Buffers,
-) -> np.ndarray:
-    """Return a picture's features, as `FixationModel.features` does.
-
-    The picture is resized and shrunk in one step, and no more of it at a time than a
-    band needs.
-
-    Args:
-        model: the configuration.
-        params: from `vgg_rows.prepare`.
-        picture: RGB 0..255, [H, W, 3].
-        model_size: height and width of the model's image.
-        plan: from `plan_bands`.
-        buffers: memory that one picture after the other uses.
-
-    Returns:
-        float32 [h, w, channels].
-    """
-    down, across = (
-        resize_weights(seen, wanted, model.downsample)
-        for seen, wanted in zip(picture.shape, model_size, strict=False)
-    )
-
-    def rows(first: int, stop: int) -> np.ndarray:
-        old, weights = down.part(first, stop)
-        return across.apply(weights.apply(picture[old], 0), 1)
-
-    features = np.empty((*model.feature_grid(*model_size), model.channels), np.float32)
-    out, start = {}, 0
-    for tap in model.taps:
-        stop = start + model.feature_network.tap_channels(tap)
-        out[tap], start = features[..., start:stop], stop
-    vgg_rows.features_by_rows(
-        params, rows, plan.size, out, plan.band, workers=plan.workers, buffers=buffers
-    )
-    return features
 
 
 def _input_size(model: FixationModel, model_size: tuple[int, int]) -> tuple[int, int]:

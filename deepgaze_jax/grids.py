@@ -12,7 +12,6 @@ from typing import Literal
 
 import jax
 import numpy as np
-from scipy.special import logsumexp
 
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import (
@@ -76,31 +75,33 @@ def shrink(x: jax.Array, factor: int, sampling: Sampling = "mean") -> jax.Array:
 
 
 def shrink_matrix(
-    pixels: np.ndarray, n_cells: int, factor: int, sampling: Sampling = "mean"
+    index: np.ndarray, factor: int, n: int, sampling: Sampling
 ) -> np.ndarray:
-    """Return the matrix that enlarges an axis by repeating cells, then shrinks it.
+    """Return the matrix that picks cells along an axis and shrinks what it picked.
+
+    `shrink` is linear and treats both axes alike, so a map that is enlarged by indices
+    and then shrunk never has to be there at its full size.
 
     Args:
-        pixels: int [size], the cell that each pixel of the enlarged axis repeats.
-        n_cells: cells before.
-        factor: pixels for one cell of the result.
+        index: int [size], the cell, below n, that each pixel of the axis is.
+        factor: see `shrink`.
+        n: cells of the axis.
         sampling: see `shrink`.
 
     Returns:
-        float64 [shrunk_size(size), n_cells]; rows sum to one.
+        float64 [shrunk_size(size), n], rows sum to one.
 
     Example:
-        >>> shrink_matrix(np.array([0, 0, 0, 1, 1]), 2, 2).tolist()
-        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+        >>> shrink_matrix(np.array([0, 0, 1, 2]), 2, 3, "mean").tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
     """
-    size = len(pixels)
-    matrix = np.zeros((shrunk_size(size, factor, sampling), n_cells))
+    n_shrunk = shrunk_size(len(index), factor, sampling)
+    matrix = np.zeros((n_shrunk, n))
     if sampling == "nearest":
-        kept = np.arange(len(matrix))
-        matrix[kept, pixels[kept * factor]] = 1
+        matrix[np.arange(n_shrunk), index[: n_shrunk * factor : factor]] = 1
         return matrix
-    before, _ = same_padding(size, factor)
-    np.add.at(matrix, ((np.arange(size) + before) // factor, pixels), 1)
+    before, _ = same_padding(len(index), factor)
+    np.add.at(matrix, ((np.arange(len(index)) + before) // factor, index), 1)
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
@@ -178,20 +179,18 @@ class PixelGrid:
         with np.errstate(divide="ignore"):
             return np.log(np.outer(rows, columns)).astype(np.float32)
 
-    def normalised(self, grid: np.ndarray) -> np.ndarray:
-        """Return a log density per pixel on the pixels, normalised there.
+    def normalise_and_expand(self, grid: np.ndarray) -> np.ndarray:
+        """Return a log density on the pixels, float32 [height, width], log-sum-exp 0.
 
         Args:
-            grid: [rows, columns], log density up to a constant; computed in float64.
-
-        Returns:
-            float32 [height, width], log-sum-exp 0.
+            grid: natural logarithm per pixel, up to a constant, [rows, columns].
         """
         grid = np.asarray(grid, np.float64)
-        # On the grid: pixels are many, and all of a cell are alike.
         rows = np.bincount(self.rows, minlength=self.shape[0])
         columns = np.bincount(self.columns, minlength=self.shape[1])
-        total = logsumexp(grid, b=np.outer(rows, columns))
+        # The sum over pixels is one over cells: nothing large is made but the result.
+        top = grid.max()
+        total = top + np.log(rows @ np.exp(grid - top) @ columns)
         return self.expand((grid - total).astype(np.float32))
 
     def expand(self, grid: jax.Array) -> jax.Array:

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from scipy.special import logsumexp as np_logsumexp
 
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.feature_networks import NETWORKS, FeatureNetwork
@@ -24,10 +23,8 @@ from deepgaze_jax.grids import (
     map_cells_of_grid,
     pixel_grid,
     shrink,
-    shrink_matrix,
     shrunk_size,
 )
-from deepgaze_jax.ops import nearest_index
 from deepgaze_jax.readout import Nonlinearity, Readout
 
 __all__ = ["FixationModel", "mixture", "select_folds"]
@@ -275,41 +272,6 @@ class FixationModel:
         """Return a log density `*batch H W` brought onto the readout grid."""
         center_bias = jnp.asarray(center_bias)[..., None]
         return shrink(center_bias, self.readout_stride, self.sampling)[..., 0]
-
-    def center_bias_on_grid(
-        self, log_density: Any, model_size: tuple[int, int]
-    ) -> np.ndarray:
-        """Return a center bias of any size on the readout grid, normalised.
-
-        Equals `pool_center_bias(resample_log_density(log_density, *model_size))`, but
-        never makes a map of the size of the model's image.
-
-        Args:
-            log_density: [h, w], natural logarithm; minus infinity is allowed.
-            model_size: height and width of the model's image.
-
-        Returns:
-            float32 [rows, columns].
-        """
-        values = np.asarray(log_density, np.float64)
-        pixels = [
-            nearest_index(size, to)
-            for size, to in zip(values.shape, model_size, strict=True)
-        ]
-        counts = [
-            np.bincount(p, minlength=n)
-            for p, n in zip(pixels, values.shape, strict=True)
-        ]
-        total = np_logsumexp(values, b=np.outer(*counts))
-        rows, columns = (
-            shrink_matrix(p, n, self.readout_stride, self.sampling)
-            for p, n in zip(pixels, values.shape, strict=True)
-        )
-        finite = np.isfinite(values)
-        grid = rows @ np.where(finite, values, 0) @ columns.T - total
-        if not finite.all():
-            grid[rows @ ~finite @ columns.T > 0] = -np.inf
-        return grid.astype(np.float32)
 
     def pixel_grid(
         self, height: int, width: int, model_size: tuple[int, int] | None = None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import numbers
 import os
 from collections.abc import Mapping
@@ -14,29 +13,27 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from deepgaze_jax import vgg_rows
-from deepgaze_jax.band_plan import BandPlan, goes_by_rows, plan_bands, row_features
-from deepgaze_jax.center_bias import check_center_bias, resample_log_density
+from deepgaze_jax.band_plan import BandPlan
+from deepgaze_jax.center_bias import (
+    check_center_bias,
+    resample_log_density,
+)
 from deepgaze_jax.errors import ConfigError, InputError
+from deepgaze_jax.feature_stage import FeatureStage
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
-from deepgaze_jax.memory import require_memory
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_cards import FoldMembership
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
-from deepgaze_jax.ops import resize_image, scaled_size
-from deepgaze_jax.programs import features_program, log_density_program
+from deepgaze_jax.ops import scaled_size
+from deepgaze_jax.programs import log_density_program
+from deepgaze_jax.readout_grid import behind_first_layer, center_bias_on_grid
 from deepgaze_jax.weights import features_card, load_features
-from deepgaze_jax.winograd import Buffers
 
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
 _FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
-_PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
-# Memory that is kept from one picture to the next, at most.
-_KEPT_BYTES = 400_000_000
-_LARGE = (1000, 1000)
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
 
@@ -81,49 +78,27 @@ class Predictor:
         return len(self.center_biases) - 1
 
     @functools.cached_property
-    def feature_params(self) -> Params:
-        """Parameters of the feature network, read when they are first needed.
+    def feature_stage(self) -> FeatureStage:
+        """The feature network, whose parameters are read when they are first needed.
 
-        Raises:
+        Raises (then):
             WeightsError: they have not been fetched, or are of another family than
                 the readout was trained on.
         """
-        return jax.device_put(self._read_feature_params())
-
-    @functools.cached_property
-    def _row_params(self) -> Params:
-        """The same, as bands of rows take them."""
-        return vgg_rows.prepare(self._read_feature_params())
-
-    @functools.cached_property
-    def _buffers(self) -> Buffers:
-        return Buffers(_KEPT_BYTES)
-
-    def _read_feature_params(self) -> Params:
-        params = self.stored_features
-        if params is None:
-            check_family(self.card, features_card(self.model.network))
-            params = load_features(self.model.network)
-        return params
-
-    def prepare(self) -> None:
-        """Read the parameters of the feature network now; returns nothing.
-
-        Raises:
-            WeightsError: see `feature_params`.
-        """
-        _ = self._row_params if self._by_rows(_LARGE) else self.feature_params
+        return FeatureStage(self.model, self._read_feature_params)
 
     def on(self, device: jax.Device) -> "Predictor":
         """Return the model with the parameters of its feature network on a device."""
-        # Bands of rows are the work of this process's threads, whatever the device.
-        if self._by_rows(_LARGE):
-            return self
-        params = jax.device_put(self.feature_params, device)
-        return dataclasses.replace(self, stored_features=params)
+        moved = dataclasses.replace(self)
+        # As the property itself would keep it.
+        moved.__dict__["feature_stage"] = self.feature_stage.on(device)
+        return moved
 
-    def _by_rows(self, model_size: tuple[int, int]) -> bool:
-        return goes_by_rows(self.model, model_size)
+    def _read_feature_params(self) -> Params:
+        if self.stored_features is not None:
+            return self.stored_features
+        check_family(self.card, features_card(self.model.network))
+        return load_features(self.model.network)
 
     def predict(
         self,
@@ -184,11 +159,50 @@ class Predictor:
             return np.stack(parts)
         picture = load_image(image)
         fold = self.fold_for(picture, fold)
-        size = picture.shape[:2]
-        features = self.features(
-            picture, pixels_per_dva=pixels_per_dva, max_memory=max_memory
+        return self.predict_picture(
+            picture, fold=fold, max_memory=max_memory, **options
         )
-        return self.log_density_of_features(features, size, fold=fold, **options)
+
+    def predict_picture(
+        self,
+        picture: np.ndarray,
+        *,
+        center_bias: CenterBias | None = None,
+        pixels_per_dva: float | None = None,
+        fold: int | Literal["mixture"] = "mixture",
+        without_center_bias: bool = False,
+        max_memory: float | None = None,
+    ) -> np.ndarray:
+        """Return the log density of a picture that has been loaded.
+
+        Args:
+            picture: RGB 0..255, [H, W, 3], as `load_image` returns it.
+            center_bias: see `predict`.
+            pixels_per_dva: see `predict`.
+            fold: from `fold_for`.
+            without_center_bias: see `predict`.
+            max_memory: see `predict`.
+
+        Returns:
+            float32 [H, W], log-sum-exp 0.
+
+        Raises:
+            DeepGazeError: see `predict`.
+        """
+        image_size = picture.shape[:2]
+        size = self.model_size(image_size, pixels_per_dva)
+        params = self._folds(fold)
+        plan = None
+        if not self.model.layer_norm:
+            plan = self.plan(image_size, pixels_per_dva, max_memory)
+        if plan is None:
+            features = self.feature_stage.features(picture, size, max_memory)
+        else:
+            kernel = params["readout"]["dense0"]["kernel"]
+            features = self.feature_stage.first_layer(picture, plan, kernel)
+            params = behind_first_layer(params)
+        bias = None if without_center_bias else (center_bias, fold)
+        return self._log_density(params, features, image_size, size, bias)
 
     def fold_for(self, picture: np.ndarray, fold: FoldRule) -> int | Literal["mixture"]:
         """Return the fold that a rule means for a picture.
@@ -229,33 +243,21 @@ class Predictor:
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        image_size = picture.shape[-3:-1]
-        size = self.model_size(image_size, pixels_per_dva)
-        n_pictures = math.prod(picture.shape[:-3])
-        plan = self.plan(image_size, pixels_per_dva, max_memory, n_pictures)
-        if plan is None:
-            program = features_program(self.model, size)
-            return program(self.feature_params, resize_image(picture, *size))
-        found = [
-            row_features(self.model, self._row_params, one, size, plan, self._buffers)
-            for one in picture.reshape(-1, *picture.shape[-3:])
-        ]
-        return found[0] if picture.ndim == 3 else np.stack(found)
+        size = self.model_size(picture.shape[-3:-1], pixels_per_dva)
+        return self.feature_stage.features(picture, size, max_memory)
 
     def plan(
         self,
         image_size: tuple[int, int],
         pixels_per_dva: float | None = None,
         max_memory: float | None = None,
-        n_pictures: int = 1,
     ) -> BandPlan | None:
-        """Return in which bands a picture will go through its network.
+        """Return in which bands `predict` takes a picture through its network.
 
         Args:
             image_size: height and width of the picture.
             pixels_per_dva: see `predict`.
             max_memory: see `predict`.
-            n_pictures: of this size that go through together.
 
         Returns:
             The plan, or None where it goes through as a whole.
@@ -265,29 +267,8 @@ class Predictor:
             InputError: there is not enough memory for it.
         """
         size = self.model_size(image_size, pixels_per_dva)
-        rows, columns = image_size
-        what = f"a picture of {rows}x{columns} pixels"
-        others = _PICTURE_BYTES * rows * columns * n_pictures
-        if self._by_rows(size):
-            _ = self._row_params
-            others += (
-                2
-                * 4
-                * self.model.channels
-                * math.prod(self.model.feature_grid(*size))
-                * n_pictures
-            )
-            return plan_bands(self.model, size, others, what, max_memory)
-        # Other devices say for themselves that their memory is full.
-        if jax.default_backend() == "cpu":
-            require_memory(
-                self.model.peak_bytes(*size) * n_pictures + others,
-                what,
-                "shrink it, or give its pixels per degree of visual angle "
-                "(--pixels-per-dva); those of a large photograph are usually more",
-                max_memory,
-            )
-        return None
+        whole = self.model.layer_norm
+        return self.feature_stage.plan(image_size, size, max_memory, whole=whole)
 
     def log_density_of_features(
         self,
@@ -326,22 +307,35 @@ class Predictor:
                 f"picture of {image_size[0]}x{image_size[1]} pixels, which the model "
                 f"sees at {size[0]}x{size[1]}: expected {list(expected)}"
             )
-        params = {"readout": self.params["readout"]}
-        params["finalizer"] = self.params["finalizer"]
-        if self._checked(fold) != "mixture":
-            params = jax.tree.map(lambda leaf: leaf[fold : fold + 1], params)
-        bias = None
-        if not without_center_bias:
-            bias = self.model.center_bias_on_grid(
-                self._center_bias(center_bias, fold, image_size), size
-            )
+        bias = None if without_center_bias else (center_bias, fold)
+        return self._log_density(self._folds(fold), features, image_size, size, bias)
+
+    def _folds(self, fold: int | Literal["mixture"]) -> dict[str, Any]:
+        """Return readout and finalizer parameters of the folds that predict."""
+        params = {name: self.params[name] for name in ("readout", "finalizer")}
+        if self._checked(fold) == "mixture":
+            return params
+        return jax.tree.map(lambda leaf: leaf[fold : fold + 1], params)
+
+    def _log_density(
+        self,
+        params: Params,
+        features: Any,
+        image_size: tuple[int, int],
+        model_size: tuple[int, int],
+        bias: tuple[CenterBias | None, int | Literal["mixture"]] | None,
+    ) -> np.ndarray:
+        """Return the log density of what the readout's parameters take."""
+        if bias is not None:
+            values = self._center_bias(*bias, image_size)
+            bias = center_bias_on_grid(self.model, values, model_size)
         # Each density is normalised, and all are mixed, on the picture that the model
         # sees; only the result is brought to the size of the user's picture.
-        log_pixels = self.model.pixel_grid(*size).log_pixels
-        program = log_density_program(self.model, size)
+        log_pixels = self.model.pixel_grid(*model_size).log_pixels
+        program = log_density_program(self.model, model_size)
         grid = program(params, jnp.asarray(features), bias, log_pixels)
-        back = self.model.pixel_grid(*image_size, model_size=size)
-        return back.normalised(np.asarray(grid))
+        back = self.model.pixel_grid(*image_size, model_size=model_size)
+        return back.normalise_and_expand(np.asarray(grid))
 
     def center_bias_log_density(
         self,
@@ -365,9 +359,8 @@ class Predictor:
             ConfigError: no such fold or center bias.
         """
         self._checked(fold)
-        return resample_log_density(
-            self._center_bias(center_bias, fold, image_size), *image_size
-        )
+        values = self._center_bias(center_bias, fold, image_size)
+        return resample_log_density(values, *image_size)
 
     def image_scale(self, pixels_per_dva: float | None = None) -> float:
         """Return the factor from a picture's size to that of the model's image.
@@ -453,13 +446,13 @@ class Predictor:
         fold: int | Literal["mixture"],
         image_size: tuple[int, int],
     ) -> np.ndarray:
-        """Return the wanted center bias at whatever size it has."""
+        """Return the wanted center bias, at a size of its own."""
         if center_bias is None:
             return self.center_biases[-1 if fold == "mixture" else fold]
         if isinstance(center_bias, str) and center_bias == "uniform":
-            return np.zeros((1, 1), np.float32)
+            return np.zeros((1, 1))
         named = isinstance(center_bias, str | os.PathLike)
         values = load_center_bias(center_bias) if named else center_bias
-        if not (named and str(center_bias) in center_bias_names()):
-            values = check_center_bias(values, *image_size)
-        return values
+        if named and str(center_bias) in center_bias_names():
+            return values
+        return check_center_bias(values, *image_size)

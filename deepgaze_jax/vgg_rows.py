@@ -2,7 +2,7 @@
 
 A band of rows goes through all layers before the next one comes. What a layer cannot
 compute yet, because its neighbours below are still missing, waits in front of it
-(`winograd.Joint`); zeros stand only where the image ends. So the maps are those of the
+(`windows.Joint`); zeros stand only where the image ends. So the maps are those of the
 whole image, nothing is computed twice, and memory depends on the image's width and on
 the height of a band alone.
 
@@ -10,9 +10,7 @@ Bands follow each other closely: while one is in the deep layers, the next is in
 shallow ones.
 """
 
-import collections
 import contextlib
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepgaze_jax import winograd
+from deepgaze_jax import windows, winograd
 from deepgaze_jax.vgg import (
     CONVOLUTIONS,
     MEAN_RGB,
@@ -30,7 +28,7 @@ from deepgaze_jax.vgg import (
     tap_grid,
     tap_stride,
 )
-from deepgaze_jax.winograd import TILE, Buffers, Joint, Window, tiles
+from deepgaze_jax.windows import TILE, Buffers, Joint, Kind, Window, tiles
 
 __all__ = ["BAND_STEP", "bytes_by_rows", "features_by_rows", "prepare"]
 
@@ -38,6 +36,7 @@ __all__ = ["BAND_STEP", "bytes_by_rows", "features_by_rows", "prepare"]
 BAND_STEP = 16
 
 Params = Mapping[str, Mapping[str, Any]]
+Take = Callable[[str, int, np.ndarray], None]
 
 
 def prepare(params: Params) -> dict[str, dict[str, Any]]:
@@ -69,21 +68,24 @@ def features_by_rows(
     params: Params,
     rows: Callable[[int, int], np.ndarray],
     size: tuple[int, int],
-    out: Mapping[str, np.ndarray],
+    taps: Sequence[str],
+    take: Take,
     band: int,
     *,
     workers: int = 1,
     buffers: Buffers | None = None,
 ) -> None:
-    """Write the wanted feature maps of one image through VGG-19; returns nothing.
+    """Hand over the wanted feature maps of one image, row by row; returns nothing.
 
     Args:
         params: from `prepare`.
         rows: `rows(first, stop)` returns these rows of the image, RGB 0..255, float32
             [stop - first, width, 3].
         size: height and width of the image.
-        out: names from `vgg.TAPS` and where their maps go, float32
-            [ceil(height/stride), ceil(width/stride), channels].
+        taps: names from `vgg.TAPS`.
+        take: called with a tap, the number of a row of its maps, and the maps from
+            that row on, float32 [rows, width, channels]; from top to bottom, for a row
+            of an image tap after tap.
         band: rows of the image that go through the network together; a multiple of
             `BAND_STEP`.
         workers: bands that are under way at a time.
@@ -92,7 +94,7 @@ def features_by_rows(
     mean = np.float32(params.get("input", {}).get("mean_rgb", MEAN_RGB))
     height, width = size
     buffers = buffers or Buffers()
-    layers = _layers(params, size, tuple(out), band, buffers)
+    layers = _layers(params, size, taps, band, buffers)
 
     def image(first: int, stop: int) -> np.ndarray:
         """Return rows of the image less the mean, zeros beyond it."""
@@ -116,7 +118,7 @@ def features_by_rows(
                         jax.block_until_ready(window.values)
                     buffers.give(source.values)
                 if window is not None:
-                    window = layer.collect(window, out)
+                    window = layer.collect(window, take)
         if window is not None:
             buffers.give(window.values)
 
@@ -138,21 +140,16 @@ def bytes_by_rows(
         workers: see `features_by_rows`.
     """
     names = _names(taps)
-    most = _most_rows(names, size[0], band)
-    windows, total = collections.Counter(), 0
-    for name in names:
-        _, width = tap_grid(name, *size)
-        channels = tap_channels(name)
-        windows[winograd.window_shape(width, channels, most[name])] += 1
-        total += 4 * math.prod(winograd.tail_shape(width, channels))
-    for shape, n_layers in windows.items():
-        # A band reads one window and writes one; a layer's window waits for one band.
-        live = min(2 * workers, n_layers + workers - 1)
-        total += 4 * math.prod(shape) * live
-    deepest = tap_channels(names[-1])
-    # Twice the rows of a band with their neighbours, and the image's columns of them.
-    image = 4 * (band + 2) * size[1] * (3 * 3 + 54 // 4)
-    return total + workers * (winograd.strip_bytes(2 * deepest) + image)
+    tails = sum(
+        TILE**2 * windows.tail_cells(tap_grid(name, *size)[1]) * tap_channels(name)
+        for name in names
+    )
+    # A band reads one window and writes one.
+    floats = tails + 2 * workers * _floats(names, size, band)
+    # Rows of the image, and for each tile those that it reads.
+    floats += workers * (band + 2) * size[1] * (3 * 3 + 54 // 4)
+    strip = winograd.strip_bytes(2 * tap_channels(names[-1]))
+    return 4 * floats + workers * strip
 
 
 class _Layer:
@@ -164,7 +161,9 @@ class _Layer:
         self.name, self.values, self.joint = name, values, joint
         self.relu = name.replace("conv", "relu")
         self.raw = name.startswith("conv") and name in taps
-        self.wanted = [tap for tap in (name, self.relu) if tap in taps]
+        # Of a pooling both names are one.
+        own = dict.fromkeys((name, self.relu))
+        self.wanted = [tap for tap in own if tap in taps]
         self._ready = threading.Condition()
         self._turn = 0
 
@@ -194,15 +193,13 @@ class _Layer:
         kernel, bias = self.values["kernel"], self.values["bias"]
         return winograd.convolve(window, kernel, bias, self.joint, relu=not self.raw)
 
-    def collect(self, window: Window, out: Mapping[str, np.ndarray]) -> Window:
-        """Write what is wanted of a window; returns what the next layer sees of it."""
-        for tap in self.wanted:
-            window.write_maps(out[tap])
-            if tap != self.name and self.raw:
-                rows = TILE * (window.first + window.n_rows - window.n_new)
-                part = out[tap][rows : rows + TILE * window.n_new]
-                np.maximum(part, 0, out=part)
-        return winograd.relu(window, self.joint) if self.raw else window
+    def collect(self, window: Window, take: Take) -> Window:
+        """Hand over what is wanted of a window; returns what the next layer sees."""
+        if self.wanted:
+            first, maps = window.new_maps()
+            for tap in self.wanted:
+                take(tap, first, maps if tap == self.name else np.maximum(maps, 0))
+        return self.joint.relu(window) if self.raw else window
 
 
 def _names(taps: Sequence[str]) -> list[str]:
@@ -220,41 +217,57 @@ def _layers(
 ) -> list[_Layer]:
     """Return the layers up to the deepest tap."""
     names = _names(taps)
-    most = _most_rows(names, size[0], band)
+    n_floats = _floats(names, size, band)
     layers = []
     for name in names:
         height, width = tap_grid(name, *size)
         usual = max(1, band // (TILE * tap_stride(name)))
         channels, to = tap_channels(name), _to(names, name)
-        joint = Joint(height, width, channels, to, usual, most[name], buffers)
+        joint = Joint(height, width, channels, to, usual, n_floats, buffers)
         layers.append(_Layer(name, params.get(name, {}), joint, taps))
     return layers
+
+
+def _floats(names: Sequence[str], size: tuple[int, int], band: int) -> int:
+    """Return how many floats every window takes."""
+    most = _most_rows(names, size[0], band)
+    return windows.floats_of_windows(
+        [
+            (
+                tap_grid(name, *size)[1],
+                tap_channels(name),
+                most[name],
+                winograd.most_cells(tap_channels(name)),
+            )
+            for name in names
+        ]
+    )
 
 
 def _most_rows(names: Sequence[str], height: int, band: int) -> dict[str, int]:
     """Return how many rows of cells the largest window behind each layer has."""
     most = dict.fromkeys(names, 0)
-    kept = {name: winograd.kept_at_first(_to(names, name)) for name in names}
+    kept = {name: windows.kept_at_first(_to(names, name)) for name in names}
     for first in range(0, height, band):
         finished = first + band >= height
         n_new, n_rows = tiles(min(band, height - first)), 0
         for name in names:
             if name != names[0]:
-                n_new = winograd.rows_computed(n_rows, finished, _kind(name))
+                n_new = windows.rows_computed(n_rows, finished, _kind(name))
             if n_new == 0:
                 break
             n_rows = kept[name] + n_new
-            kept[name] = n_rows - winograd.rows_done(n_rows, _to(names, name))
+            kept[name] = n_rows - windows.rows_done(n_rows, _to(names, name))
             most[name] = max(most[name], n_rows)
     return most
 
 
-def _kind(name: str) -> winograd.Kind:
+def _kind(name: str) -> Kind:
     """Return what kind of layer a name is."""
     return "convolution" if name.startswith("conv") else "pool"
 
 
-def _to(names: Sequence[str], name: str) -> winograd.Kind | None:
+def _to(names: Sequence[str], name: str) -> Kind | None:
     """Return the kind of layer behind one."""
     after = names[names.index(name) + 1 :]
     return _kind(after[0]) if after else None

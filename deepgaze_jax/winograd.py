@@ -27,43 +27,36 @@ Reference:
     arXiv 1509.09308, section 4.2.
 """
 
-import dataclasses
 import functools
-import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from deepgaze_jax.windows import (
+    TILE,
+    Joint,
+    Window,
+    begin,
+    end,
+    rows_computed,
+    stepped,
+    tiles,
+)
+
 __all__ = [
-    "TILE",
-    "Buffers",
-    "Joint",
-    "Kind",
-    "Window",
     "convolve",
     "convolve_image",
-    "kept_at_first",
     "max_pool",
-    "relu",
-    "rows_computed",
-    "rows_done",
+    "most_cells",
     "strip_bytes",
-    "tail_shape",
-    "tiles",
     "transform_image_kernel",
     "transform_kernel",
-    "window_shape",
 ]
-
-#: Rows and columns of pixels of a cell.
-TILE = 4
-
-Kind = Literal["convolution", "pool"]
 
 _B_T = np.array(
     [
@@ -107,175 +100,6 @@ _INPUTS = ((3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2))
 _STRIP_BYTES = 4_000_000
 _STRIP_CELLS = 96
 
-#: Room for cells grows in this many steps from one power of two to the next.
-_STEPS = 8
-
-#: Rows of cells that wait for the next window, at most.
-_KEPT = 2
-
-
-def tiles(size: Any) -> Any:
-    """Return how many cells a side takes."""
-    return (size + TILE - 1) // TILE
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """Some rows of cells of one image's feature maps.
-
-    A plane is a list of cells, row by row. A row has one zero cell at its end and there
-    is one zero cell in front, so that the neighbours of every cell are a fixed number
-    of cells away. What lies beyond the image is zero.
-
-    Attributes:
-        values: float32 [16, room for cells, channels].
-        first: the image's row of cells that comes first; -1 for the zeros above.
-        n_rows: rows of cells.
-        n_new: those at the end that were not in the window before.
-        finished: whether the last row of the image is among them.
-        height: rows of pixels of the whole maps.
-        width: their columns.
-    """
-
-    values: jax.Array
-    first: int
-    n_rows: int
-    n_new: int
-    finished: bool
-    height: int
-    width: int
-
-    def write_maps(self, out: np.ndarray) -> None:
-        """Write the pixels of the new rows to their places; returns nothing.
-
-        Args:
-            out: the whole maps, [height, width, channels].
-        """
-        row = tiles(self.width) + 1
-        start = 1 + (self.n_rows - self.n_new) * row
-        cells = np.asarray(self.values)[:, start : start + self.n_new * row]
-        cells = cells.reshape(TILE, TILE, self.n_new, row, -1).transpose(2, 0, 3, 1, 4)
-        top = TILE * (self.first + self.n_rows - self.n_new)
-        part = out[top : top + TILE * self.n_new]
-        whole = cells.reshape(TILE * self.n_new, TILE * row, -1)
-        part[...] = whole[: len(part), : self.width]
-
-
-def kept_at_first(to: Kind | None) -> int:
-    """Return how many rows of cells wait above an image: zeros for a convolution."""
-    return 1 if to == "convolution" else 0
-
-
-def rows_done(n_rows: int, to: Kind | None) -> int:
-    """Return how many rows of a window the layer behind it does not need any more."""
-    if to == "convolution":
-        return n_rows - _KEPT
-    return n_rows - n_rows % 2 if to == "pool" else n_rows
-
-
-def rows_computed(n_rows: int, finished: bool, kind: Kind) -> int:
-    """Return how many rows a layer computes from a window that has come to it."""
-    if kind == "convolution":
-        return n_rows - _KEPT + finished
-    return (n_rows + finished) // 2
-
-
-def tail_shape(width: int, channels: int) -> tuple[int, int, int]:
-    """Return the shape of what waits for the next window."""
-    return TILE**2, _step(_KEPT * (tiles(width) + 1)), channels
-
-
-def window_shape(width: int, channels: int, most_rows: int) -> tuple[int, int, int]:
-    """Return the shape of windows of at most so many rows of cells."""
-    # Behind the last row: a row of zeros, and what a last strip writes too much.
-    overhang = max(tail_shape(width, channels)[1], _step(_most_cells(channels)))
-    cells = 2 + (most_rows + 1) * (tiles(width) + 1) + overhang
-    return TILE**2, _step(cells), channels
-
-
-class Buffers:
-    """Memory for windows, used again and again.
-
-    New memory is slow: the system fills it with zeros page by page, which takes longer
-    than writing a shallow layer's maps.
-
-    Args:
-        most_bytes: that are kept for images of other sizes; what is in use at a time
-            has no limit.
-    """
-
-    def __init__(self, most_bytes: int = 0):
-        self._most_bytes = most_bytes
-        self._free: dict[tuple[int, ...], list[jax.Array]] = {}
-
-    def take(self, shape: tuple[int, ...]) -> jax.Array:
-        """Return planes of a shape, with any values but in the first cell."""
-        try:
-            return self._free[shape].pop()
-        except (KeyError, IndexError):
-            return jnp.zeros(shape, jnp.float32)
-
-    def give(self, values: jax.Array) -> None:
-        """Take back planes that nobody will read any more; returns nothing."""
-        self._free.setdefault(values.shape, []).append(values)
-
-    def tidy(self) -> None:
-        """Give the memory back where it is more than may be kept; returns nothing."""
-        free = [array for arrays in self._free.values() for array in arrays]
-        if sum(array.nbytes for array in free) > self._most_bytes:
-            self._free.clear()
-
-
-class Joint:
-    """Where the last rows of a layer's maps wait for what the next layer needs.
-
-    Args:
-        height: rows of the maps.
-        width: their columns.
-        channels: their channels.
-        to: the next layer; None where nobody needs the rows once more.
-        usual_rows: new rows of cells of most windows.
-        most_rows: rows of cells that a window may have.
-        buffers: where the memory for windows comes from.
-    """
-
-    def __init__(
-        self,
-        height: int,
-        width: int,
-        channels: int,
-        to: Kind | None,
-        usual_rows: int,
-        most_rows: int,
-        buffers: Buffers,
-    ):
-        self.height, self.width, self.to = height, width, to
-        self.usual_rows = usual_rows
-        self.buffers = buffers
-        self.shape = window_shape(width, channels, most_rows)
-        tail = tail_shape(width, channels)
-        self.tail = jnp.zeros(tail, jnp.float32)
-        self.kept = kept_at_first(to)
-        self.following = 0
-
-    def numbers(self, n_new: int) -> np.ndarray:
-        """Return what a program has to know to write a window."""
-        done = rows_done(self.kept + n_new, self.to)
-        return np.array([n_new, self.width, self.kept, done], np.int32)
-
-    def take(self, values: jax.Array, tail: jax.Array, n_new: int) -> Window:
-        """Return the window that a program wrote, and keep its tail."""
-        n_rows = self.kept + n_new
-        first = self.following - self.kept
-        self.tail, self.kept = tail, n_rows - rows_done(n_rows, self.to)
-        self.following += n_new
-        finished = self.following == tiles(self.height)
-        if finished:
-            rows_left = self.height - TILE * (self.following - 1)
-            numbers = np.array([n_rows - 1, rows_left, self.width], np.int32)
-            values = _cut_below(values, numbers, cells=tail.shape[1])
-        return Window(values, first, n_rows, n_new, finished, self.height, self.width)
-
 
 def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
     """Return a kernel as `convolve` takes it, computed in float64.
@@ -291,12 +115,14 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
         36
     """
     # Both sides at once: rows of the Kronecker product are pairs of rows of G.
-    flat = np.asarray(kernel, np.float64).reshape(9, -1)
     both = np.kron(_G, _G)
-    # One after another, as all of them in float64 would be large.
-    return tuple(
-        (row @ flat).astype(np.float32).reshape(kernel.shape[2:]) for row in both
-    )
+    transformed = np.empty((len(both), *kernel.shape[2:]), np.float32)
+    # Some channels at a time, which stay in the cache as float64.
+    for start in range(0, kernel.shape[2], 16):
+        part = np.asarray(kernel[:, :, start : start + 16], np.float64)
+        flat = both @ part.reshape(9, -1)
+        transformed[:, start : start + 16] = flat.reshape(-1, *part.shape[2:])
+    return tuple(transformed)
 
 
 def transform_image_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -349,9 +175,9 @@ def convolve_image(
     padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
     padded[:, 1 : width + 1] = image
     down, across, along = padded.strides
-    inputs = np.zeros(
-        (TILE, _step(n_new * row + cells), 3 * _INPUT * channels), np.float32
-    )
+    # The same for the last window, which may have fewer rows.
+    room = stepped(max(n_new, joint.usual_rows) * row + cells)
+    inputs = np.zeros((TILE, room, 3 * _INPUT * channels), np.float32)
     for a, part in enumerate(inputs):
         part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
             np.lib.stride_tricks.as_strided(
@@ -365,12 +191,10 @@ def convolve_image(
         tuple(kernel),
         bias,
         _floor(relu),
-        joint.buffers.take(joint.shape),
-        joint.tail,
-        joint.numbers(n_new),
+        *joint.start(n_new),
         cells=cells,
     )
-    return joint.take(values, tail, n_new)
+    return joint.finish(values, tail, n_new)
 
 
 def convolve(
@@ -401,12 +225,10 @@ def convolve(
         tuple(kernel),
         bias,
         _floor(relu),
-        joint.buffers.take(joint.shape),
-        joint.tail,
-        joint.numbers(n_new),
+        *joint.start(n_new),
         cells=_strip(joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)),
     )
-    return joint.take(values, tail, n_new)
+    return joint.finish(values, tail, n_new)
 
 
 def max_pool(window: Window, joint: Joint) -> Window | None:
@@ -426,18 +248,10 @@ def max_pool(window: Window, joint: Joint) -> Window | None:
         return None
     values, tail = _max_pool(
         window.values,
-        joint.buffers.take(joint.shape),
-        joint.tail,
-        joint.numbers(n_new),
-        columns=_step(tiles(joint.width) + 1),
+        *joint.start(n_new),
+        columns=stepped(tiles(joint.width) + 1),
     )
-    return joint.take(values, tail, n_new)
-
-
-def relu(window: Window, joint: Joint) -> Window:
-    """Return the window with negative values set to zero, and set them in its joint."""
-    values, joint.tail = _relu(window.values, joint.tail)
-    return dataclasses.replace(window, values=values)
+    return joint.finish(values, tail, n_new)
 
 
 def _floor(relu: bool) -> np.ndarray:
@@ -445,60 +259,21 @@ def _floor(relu: bool) -> np.ndarray:
     return np.float32(0 if relu else -np.inf)
 
 
-def _step(count: int) -> int:
-    """Return the next number of cells that there are programs for."""
-    step = 2 ** max(0, count.bit_length() - 1 - int(math.log2(_STEPS)))
-    return -(-count // step) * step
-
-
-def _most_cells(channels: int) -> int:
+def most_cells(channels: int) -> int:
     """Return how many cells a strip has at most, for channels in and out."""
-    return max(_STRIP_CELLS, _STRIP_BYTES // (4 * _INPUT**2 * channels))
+    return stepped(max(_STRIP_CELLS, _STRIP_BYTES // (4 * _INPUT**2 * channels)))
 
 
 def strip_bytes(channels: int) -> int:
     """Return how much memory a strip takes, for channels in and out."""
-    return 4 * 2 * _INPUT**2 * channels * _step(_most_cells(channels))
+    return 4 * 2 * _INPUT**2 * channels * most_cells(channels)
 
 
 def _strip(n_rows: int, row: int, channels: int) -> int:
     """Return how many cells a strip has; strips of a usual window share it evenly."""
     cells = n_rows * row
-    n_strips = -(-cells // _most_cells(channels))
-    return _step(-(-cells // n_strips))
-
-
-def _begin(values: jax.Array, tail: jax.Array, kept_cells: jax.Array) -> jax.Array:
-    """Return planes that begin with what was kept."""
-    kept = (jnp.arange(tail.shape[1]) < kept_cells)[None, :, None]
-    return lax.dynamic_update_slice(values, jnp.where(kept, tail, 0), (0, 1, 0))
-
-
-def _end(
-    values: jax.Array, tail: jax.Array, done_cells: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Return planes, and what is to be kept of them."""
-    return values, lax.dynamic_slice(values, (0, 1 + done_cells, 0), tail.shape)
-
-
-@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
-def _cut_below(values: jax.Array, numbers: jax.Array, *, cells: int) -> jax.Array:
-    """Return planes with zeros below the image, where its last row of cells starts."""
-    last_row, height, width = numbers
-    row = tiles(width) + 1
-    here = (jnp.arange(TILE) < height).reshape(TILE, 1, 1, 1)
-    keep = here & (jnp.arange(cells) < row)[None, None, :, None]
-    at = (0, 1 + last_row * row, 0)
-    part = lax.dynamic_slice(values, at, (TILE**2, cells, values.shape[-1]))
-    part = part.reshape(TILE, TILE, cells, -1)
-    part = jnp.where(keep, part, 0).reshape(TILE**2, cells, -1)
-    return lax.dynamic_update_slice(values, part, at)
-
-
-@functools.partial(jax.jit, donate_argnames="values")
-def _relu(values: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return both with negative values set to zero."""
-    return jnp.maximum(values, 0), jnp.maximum(tail, 0)
+    n_strips = -(-cells // most_cells(channels))
+    return stepped(-(-cells // n_strips))
 
 
 @functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
@@ -514,7 +289,7 @@ def _convolve_image(
     cells: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail from the inputs of all tiles, [4, cells, 18 channels]."""
-    n_rows, width, kept, done = numbers
+    n_rows, width, kept, _ = numbers
     row = tiles(width) + 1
 
     def strip(index: jax.Array, values: jax.Array) -> jax.Array:
@@ -530,8 +305,9 @@ def _convolve_image(
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = lax.fori_loop(0, n_strips, strip, _begin(values, tail, kept * row))
-    return _end(_cut_right(values, kept, n_rows, width), tail, done * row)
+    values = begin(values, tail, kept, row)
+    values = lax.fori_loop(0, n_strips, strip, values)
+    return end(values, tail, numbers, row)
 
 
 @functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
@@ -547,7 +323,7 @@ def _convolve(
     cells: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of a convolution, strip by strip."""
-    n_rows, width, kept, done = numbers
+    n_rows, width, kept, _ = numbers
     row = tiles(width) + 1
 
     def input_rows(source: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -584,26 +360,9 @@ def _convolve(
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = lax.fori_loop(0, n_strips, strip, _begin(values, tail, kept * row))
-    return _end(_cut_right(values, kept, n_rows, width), tail, done * row)
-
-
-def _cut_right(
-    values: jax.Array, first: jax.Array, n_rows: jax.Array, width: jax.Array
-) -> jax.Array:
-    """Return planes with zeros to the right of the image, in some rows of cells."""
-    row = tiles(width) + 1
-    # Two cells: the last one of the image, part of which may be beyond, and a zero.
-    column = TILE * (row - 2 + jnp.arange(2)).reshape(1, -1)
-    column = column + jnp.arange(TILE).reshape(-1, 1)
-    keep = jnp.tile(column < width, (TILE, 1))[..., None]
-
-    def cut(index: jax.Array, values: jax.Array) -> jax.Array:
-        at = (0, (first + index + 1) * row - 1, 0)
-        cells = lax.dynamic_slice(values, at, (TILE**2, 2, values.shape[-1]))
-        return lax.dynamic_update_slice(values, jnp.where(keep, cells, 0), at)
-
-    return lax.fori_loop(0, n_rows, cut, values)
+    values = begin(values, tail, kept, row)
+    values = lax.fori_loop(0, n_strips, strip, values)
+    return end(values, tail, numbers, row)
 
 
 @functools.partial(jax.jit, static_argnames="columns", donate_argnames="values")
@@ -616,7 +375,7 @@ def _max_pool(
     columns: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of the 2x2 maximum, row by row of cells."""
-    n_rows, pooled_width, kept, done = numbers
+    n_rows, pooled_width, kept, _ = numbers
     row, pooled_row = tiles(2 * pooled_width) + 1, tiles(pooled_width) + 1
     inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
 
@@ -632,9 +391,9 @@ def _max_pool(
         at = (0, 1 + (kept + index) * pooled_row, 0)
         return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
 
-    values = _begin(values, tail, kept * pooled_row)
+    values = begin(values, tail, kept, pooled_row)
     values = lax.fori_loop(0, n_rows, one, values)
-    return _end(values, tail, done * pooled_row)
+    return end(values, tail, numbers, pooled_row)
 
 
 def _input_rows(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:

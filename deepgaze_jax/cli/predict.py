@@ -151,7 +151,7 @@ def predict(
 
 def _refuse_at_once(predictor: Predictor, settings: Settings) -> None:
     """Raise what would be wrong with every picture."""
-    predictor.prepare()
+    predictor.feature_stage.prepare()
     predictor.image_scale(settings.pixels_per_dva)
     if isinstance(settings.fold, int):
         predictor.fold_for(np.zeros((1, 1, 3), np.float32), settings.fold)

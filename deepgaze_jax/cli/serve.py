@@ -75,7 +75,7 @@ def serve(
     with listener:
         predictors = [load_pretrained(model) for model in models]
         for predictor in predictors:
-            _ = predictor.feature_params
+            predictor.feature_stage.prepare()
         app = create_app(predictors, config)
         shown = f"[{host}]" if ":" in host else host
         names = ", ".join(predictor.name for predictor in predictors)

@@ -7,7 +7,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -119,16 +118,15 @@ def _predict_one(
     known = stamp(target.image)
     picture = load_image(target.image)
     size = picture.shape[:2]
-    scale: dict[str, Any] = {"pixels_per_dva": settings.pixels_per_dva}
     fold = places.predictor.fold_for(picture, settings.fold)
     plan = places.predictor.plan(size, settings.pixels_per_dva, max_memory)
     with places.free() as predictor:
-        log_density = predictor.log_density_of_features(
-            predictor.features(picture, **scale, max_memory=max_memory),
-            size,
+        log_density = predictor.predict_picture(
+            picture,
             center_bias=settings.center_bias,
+            pixels_per_dva=settings.pixels_per_dva,
             fold=fold,
-            **scale,
+            max_memory=max_memory,
         )
     write(target, picture, log_density)
     return Outcome(target, fold, size, known, plan)

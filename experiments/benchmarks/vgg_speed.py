@@ -24,7 +24,7 @@ import numpy as np
 
 from deepgaze_jax import vgg, vgg_rows
 from deepgaze_jax.weights import load_features
-from deepgaze_jax.winograd import Buffers
+from deepgaze_jax.windows import Buffers
 
 TAPS = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
 
@@ -78,11 +78,16 @@ def main() -> None:
             )
             for tap in TAPS
         }
+
+        def take(tap: str, first: int, maps: np.ndarray) -> None:
+            out[tap][first : first + len(maps)] = maps
+
         vgg_rows.features_by_rows(
             fast,
             lambda first, stop: image[first:stop],
             tuple(arguments.size),
-            out,
+            TAPS,
+            take,
             arguments.band,
             workers=2,
             buffers=buffers,
