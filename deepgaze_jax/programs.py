@@ -9,12 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from deepgaze_jax.model import FixationModel, mixture
 
 __all__ = ["features_program", "log_density_program"]
 
 Params = Mapping[str, Any]
+
+# Cells of the readout grids of all folds that are computed together, at most.
+_MOST_CELLS = 4_000_000
 
 #: Sizes of pictures whose programs are kept.
 N_SIZES = 16
@@ -65,10 +71,23 @@ def log_density_program(
         center_bias: jax.Array | None,
         log_pixels: jax.Array,
     ) -> jax.Array:
-        return mixture(
-            model.grid_log_density(
-                params, features, center_bias, log_pixels, model_size
+        def of(folds: Params) -> jax.Array:
+            return model.grid_log_density(
+                folds, features, center_bias, log_pixels, model_size
             )
-        )
+
+        n_folds = len(jax.tree.leaves(params)[0])
+        if n_folds * log_pixels.size <= _MOST_CELLS:
+            return mixture(of(params))
+
+        # One fold after another: large grids of all of them would take more memory
+        # than the picture.
+        def add(total: jax.Array, fold: Params) -> tuple[jax.Array, None]:
+            one = jax.tree.map(lambda leaf: leaf[None], fold)
+            return jnp.logaddexp(total, of(one)[0]), None
+
+        nothing = jnp.full(log_pixels.shape, -jnp.inf)
+        total, _ = lax.scan(add, nothing, params)
+        return total - float(np.log(n_folds))
 
     return jax.jit(log_density)
