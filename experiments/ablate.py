@@ -34,12 +34,12 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from _osie import RESULTS
 
 from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.training import TrainConfig, train
 
+RESULTS = Path(__file__).parent / "results"
 FIVE = deepgaze2().taps
 SINGLE = tuple(
     f"{kind}{block}_{layer}"

@@ -55,6 +55,7 @@ def predict(
     files: Literal["both", "npy", "png", "h5"] = "both",
     float16: bool = False,
     resume: bool = False,
+    max_memory: Annotated[float | None, unset("GB")] = None,
     json: bool = False,
     ray: Annotated[str | None, unset("ADDRESS")] = None,
     workers: Annotated[int | None, unset("N")] = None,
@@ -90,6 +91,9 @@ def predict(
         float16: Store log densities with half the bytes, rounded to 0.004.
         resume: Leave out the pictures of a folder, pattern or list that an
             earlier run with the same settings has finished.
+        max_memory: How much memory this process may take on a CPU: large
+            pictures go through the network in lower bands of rows then,
+            and one after another. By default what the machine has.
         json: Print one JSON object per picture.
         ray: Deal the pictures over the processes of the Ray cluster at this
             address, or of one on this machine: local. All machines must
@@ -99,8 +103,13 @@ def predict(
     """
     if workers is not None and (ray is None or workers < 1):
         raise UsageError("--workers is a number of processes for --ray; give both")
+    if max_memory is not None and ray is not None:
+        raise UsageError("--max-memory is for this machine; leave it out with --ray")
     if not images:
         raise UsageError("no picture is named; give one or more files")
+    if max_memory is not None and not 0 < max_memory < float("inf"):
+        raise UsageError(f"--max-memory is {max_memory}; expected gigabytes above 0")
+    limit = None if max_memory is None else 1e9 * max_memory
     keep_compiled_programs()
     predictor = load_pretrained(model, features=features)
     settings = Settings(center_bias, pixels_per_dva, fold, float16)
@@ -121,9 +130,11 @@ def predict(
         if resume:
             targets = unfinished(targets, results)
             say(f"{n_all - len(targets)} of {n_all} pictures are ready")
-        said = _Said(predictor, settings, results, json)
+        said = _Said(predictor, settings, results, json, limit is not None)
         if ray is None:
-            outcomes = predict_pictures(predictor, targets, settings, results.write)
+            outcomes = predict_pictures(
+                predictor, targets, settings, results.write, max_memory=limit
+            )
         else:
             cluster = Cluster(ray, workers)
             outcomes = predict_on_cluster(
@@ -147,7 +158,7 @@ def predict(
 
 def _refuse_at_once(predictor: Predictor, settings: Settings) -> None:
     """Raise what would be wrong with every picture."""
-    _ = predictor.feature_params
+    predictor.feature_stage.prepare()
     predictor.image_scale(settings.pixels_per_dva)
     if isinstance(settings.fold, int):
         predictor.fold_for(np.zeros((1, 1, 3), np.float32), settings.fold)
@@ -159,18 +170,30 @@ class _Said:
     """What is said about each picture."""
 
     def __init__(
-        self, predictor: Predictor, settings: Settings, results: Results, json: bool
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        results: Results,
+        json: bool,
+        plans: bool = False,
     ) -> None:
         self._predictor = predictor
         self._settings = settings
         self._results = results
         self._json = json
+        self._plans = plans
 
     def __call__(self, outcome: Outcome) -> None:
         """Say it: one line, or one JSON object."""
         name = str(outcome.target.image)
         if outcome.error:
             complain(outcome.error)
+        plan = outcome.plan
+        if plan is not None and self._plans:
+            say(
+                f"{name}: {plan.n_bands} bands of {plan.band} rows, about "
+                f"{plan.n_bytes / 1e9:.2f} GB"
+            )
         if not self._json:
             if not outcome.error:
                 tell(f"{name}: {self._files(outcome.target)}")
@@ -192,6 +215,7 @@ class _Said:
             "width": outcome.size[1],
             "model": self._predictor.name,
             "fold": outcome.fold,
+            "bands": outcome.plan.n_bands if outcome.plan else 1,
             "center_bias": self._settings.center_bias or own,
             "pixels_per_dva": self._settings.pixels_per_dva
             or self._predictor.card.get("pixels_per_dva"),

@@ -97,7 +97,7 @@ def predict_on_cluster(
     with _connected(cluster) as ray:
         workers = _Workers(ray, cluster, say)
         # As numpy arrays, so that a machine needs no weights of its own.
-        params = jax.device_get(predictor.feature_params)
+        params = jax.device_get(predictor.feature_stage.params)
         workers.model = ray.put(dataclasses.replace(predictor, stored_features=params))
         workers.arguments = (settings, kinds, prepare, os.getcwd())
         yield from workers.predict(targets)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from deepgaze_jax.files import make_folder, replacing
+from deepgaze_jax.images import as_bytes
 from deepgaze_jax.journal import Journal
 from deepgaze_jax.many_images.settings import Kinds, Settings
 from deepgaze_jax.many_images.targets import Target
@@ -103,7 +104,7 @@ class PictureFiles:
         make_folder(target.log_density.parent)
         if self._kinds.png:
             # As bytes: a picture that is nearly black is no picture scaled to 0..1.
-            drawing = overlay(np.rint(picture).astype(np.uint8), log_density)
+            drawing = overlay(as_bytes(picture), log_density)
         if self._kinds.npy:
             stored = self._settings.stored(log_density)
             with replacing(target.log_density) as temporary:

@@ -7,11 +7,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
+from deepgaze_jax.band_plan import BandPlan
 from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.datasets.pipeline import read_ahead
 from deepgaze_jax.errors import DataError, InputError
@@ -45,6 +45,7 @@ class Outcome:
         fold: that predicted it; empty where it failed.
         size: height and width of the upright picture.
         stamp: of the file that was read.
+        plan: in which bands it went through the network; None for as a whole.
         error: why there are no results, in one line, else empty.
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     fold: int | str = ""
     size: tuple[int, int] = (0, 0)
     stamp: Stamp = (0, 0)
+    plan: BandPlan | None = None
     error: str = ""
 
 
@@ -61,6 +63,7 @@ def predict_pictures(
     settings: Settings,
     write: Callable[[Target, np.ndarray, np.ndarray], None],
     devices: Sequence[jax.Device] | None = None,
+    max_memory: float | None = None,
 ) -> Iterator[Outcome]:
     """Yield what became of each picture, in order, after its results were written.
 
@@ -75,6 +78,8 @@ def predict_pictures(
         write: takes a target, its picture (RGB 0..255, [H, W, 3]) and its log density
             (float32 [H, W]); called by several threads.
         devices: that the pictures are dealt over; by default all of this process.
+        max_memory: bytes that this process may take on a CPU, see `Predictor.predict`;
+            pictures then come one after another.
 
     Raises:
         OSError: nothing can be written any more.
@@ -82,14 +87,14 @@ def predict_pictures(
     """
     devices = jax.local_devices() if devices is None else devices
     places = _Places(predictor, devices)
-    room = _Room()
+    room = _Room(alone=max_memory is not None)
 
     def one(target: Target) -> Outcome:
         try:
             if target.problem:
                 raise InputError(target.problem)
             with room.of(_peak_bytes(predictor, target, settings)):
-                return _predict_one(places, target, settings, write)
+                return _predict_one(places, target, settings, write, max_memory)
         except (InputError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
             if getattr(error, "errno", None) in _DISK_FULL:
                 raise
@@ -108,22 +113,23 @@ def _predict_one(
     target: Target,
     settings: Settings,
     write: Callable[[Target, np.ndarray, np.ndarray], None],
+    max_memory: float | None,
 ) -> Outcome:
     known = stamp(target.image)
     picture = load_image(target.image)
     size = picture.shape[:2]
-    scale: dict[str, Any] = {"pixels_per_dva": settings.pixels_per_dva}
     fold = places.predictor.fold_for(picture, settings.fold)
+    plan = places.predictor.plan(size, settings.pixels_per_dva, max_memory)
     with places.free() as predictor:
-        log_density = predictor.log_density_of_features(
-            predictor.features(picture, **scale),
-            size,
+        log_density = predictor.predict_picture(
+            picture,
             center_bias=settings.center_bias,
+            pixels_per_dva=settings.pixels_per_dva,
             fold=fold,
-            **scale,
+            max_memory=max_memory,
         )
     write(target, picture, log_density)
-    return Outcome(target, fold, size, known)
+    return Outcome(target, fold, size, known, plan)
 
 
 class _Places:
@@ -134,7 +140,7 @@ class _Places:
         self._free: queue.SimpleQueue[tuple[jax.Device, Predictor]] = (
             queue.SimpleQueue()
         )
-        on_devices = [(device, _on(predictor, device)) for device in devices]
+        on_devices = [(device, predictor.on(device)) for device in devices]
         # By turns, so that a short run uses all of them.
         for place in _PER_DEVICE * on_devices:
             self._free.put(place)
@@ -150,22 +156,21 @@ class _Places:
             self._free.put((device, predictor))
 
 
-def _on(predictor: Predictor, device: jax.Device) -> Predictor:
-    """Return the model with the parameters of its feature network on a device."""
-    params = jax.device_put(predictor.feature_params, device)
-    return dataclasses.replace(predictor, stored_features=params)
-
-
 class _Room:
     """Memory for the pictures that are under way.
 
     Half of what there is: estimates are rough, and others want some. A picture that
     needs more is let in when no other one is.
+
+    Args:
+        alone: for one picture at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
         available = available_memory()
         self._limit = float("inf") if available is None else available / 2
+        if alone:
+            self._limit = 0.0
         self._taken = 0.0
         self._changed = threading.Condition()
 
@@ -192,5 +197,8 @@ def _peak_bytes(predictor: Predictor, target: Target, settings: Settings) -> flo
     except DataError:
         return 1
     n_bytes = _PICTURE_BYTES * height * width
+    plan = predictor.plan((height, width), settings.pixels_per_dva)
+    if plan is not None:
+        return n_bytes + plan.network_bytes
     size = predictor.model_size((height, width), settings.pixels_per_dva)
     return n_bytes + predictor.model.peak_bytes(*size)
