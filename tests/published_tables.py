@@ -247,6 +247,46 @@ def fine_tuning_differences():
     )
 
 
+def prediction_table():
+    return {
+        f"{row['height']}x{row['width']}": [
+            [row["seconds"]["ours"]],
+            [row["times_as_fast_as"]["torch"]],
+            [row["times_as_fast_as"]["torch, features enlarged"]],
+        ]
+        for row in stored("predict_speed.json")["sizes"]
+    }
+
+
+def service_table():
+    load = stored("serve_load.json")["load"]
+    end = load["end"]
+    return {
+        f"wrong statuses, wrong arrays (of {load['different_pictures_with_arrays']} "
+        "pictures)": [[load["wrong_statuses"], load["wrong_arrays"]]],
+        "predictions": [
+            [load["predictions_per_second"], load["seconds_of_predictions"]["p50"]]
+        ],
+        "turned away with 429": [[1000 * load["seconds_of_429"]["p50"]]],
+        "memory, medians of the thirds": [load["resident_mb_of_thirds"]],
+        "SIGTERM under load": [
+            [
+                int(end["lines"][0].rpartition(" ")[2]),
+                end["answered_by_service"],
+                end["received_by_clients"],
+                end["exit_code"],
+            ]
+        ],
+    }
+
+
+def batch_table():
+    found = {}
+    for row in stored("serve_load.json")["batches"]:
+        found.setdefault(row["model"], []).append([row["seconds_per_picture"]])
+    return {"ICF": found["icf-osie"], "DeepGaze II": found["deepgaze2-osie"]}
+
+
 TABLES = {
     (EXPERIMENTS, "| claim | paper | here |"): claims_table,
     (
@@ -285,6 +325,13 @@ TABLES = {
         EXPERIMENTS,
         "| more than from the start | 50 images | 350 images |",
     ): fine_tuning_differences,
+    (
+        EXPERIMENTS,
+        "| picture | ours | PyTorch, times as long | "
+        "features enlarged, times as long |",
+    ): prediction_table,
+    (EXPERIMENTS, "| | wrong statuses, wrong arrays (of 94 pictures)"): service_table,
+    (EXPERIMENTS, "| pictures at once | 1 | 2 | 4 | 8 |"): batch_table,
 }
 
 # Tables whose numbers are not measured: names of layers and files, sizes of downloads.

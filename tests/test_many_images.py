@@ -19,6 +19,7 @@ from PIL import Image
 from deepgaze_jax.cli import main
 from deepgaze_jax.datasets.pictures import picture_names
 from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.feature_stage import FeatureStage
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.many_images.run import targets_of
 from deepgaze_jax.many_images.settings import Settings
@@ -177,23 +178,24 @@ def test_half_precision(capsys, album):
     assert sorted(tree("half")) == ["b_log_density.npy", "b_overlay.png"]
 
 
-def test_pictures_are_dealt_over_devices():
+def test_pictures_are_dealt_over_devices(monkeypatch):
     assert len(jax.local_devices()) == 2
     names = [save_picture(f"in/{k}.png", k) for k in range(12)]
     predictor = load_pretrained("icf")
     targets, _ = targets_of([Path("in")], Path("out"))
     seen, found = set(), {}
 
-    class Watching(type(predictor)):
-        def features(self, picture, **options):
-            features = super().features(picture, **options)
-            seen.update(features.devices())
-            return features
+    plain = FeatureStage.features
 
-    watching = Watching(**vars(predictor))
+    def watched(self, *arguments):
+        features = plain(self, *arguments)
+        seen.update(features.devices())
+        return features
+
+    monkeypatch.setattr(FeatureStage, "features", watched)
     outcomes = list(
         predict_pictures(
-            watching,
+            predictor,
             targets,
             Settings(),
             lambda target, _, log_density: found.update({target.image: log_density}),
