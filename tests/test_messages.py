@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 
 import pytest
 
@@ -67,3 +68,17 @@ def test_a_line_says_how_fast_it_goes_and_how_long_it_takes(monkeypatch):
         "predicting: 30 of 3000 pictures, 0.25 a second, 3 h 18 min left",
         "predicting: 45 of 3000 pictures, 0.25 a second, 3 h 17 min left",
     ]
+
+
+def test_threads_that_are_not_heard(capsys):
+    def both(name):
+        thread = threading.Thread(target=print, args=(name,), name=name)
+        thread.start()
+        thread.join()
+
+    with messages.without_threads("noisy_"):
+        both("noisy_1")
+        both("other")
+        messages.tell("result")
+    both("noisy_2")
+    assert capsys.readouterr() == ("other\nresult\nnoisy_2\n", "")

@@ -1,14 +1,18 @@
 """What the command line says on standard error, and how it shows progress."""
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from deepgaze_jax.errors import DeepGazeError
 
-__all__ = ["Bar", "UsageError", "complain", "say", "tell"]
+__all__ = ["Bar", "UsageError", "complain", "say", "tell", "without_threads"]
 
 
 _SECONDS_BETWEEN_LINES = 60.0
@@ -35,6 +39,36 @@ def tell(text: str) -> None:
 def complain(error: Exception | str) -> None:
     """Print what went wrong as one line on standard error."""
     say(f"deepgaze: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+@contextlib.contextmanager
+def without_threads(prefix: str) -> Iterator[None]:
+    """Return a context in which threads of such names print nothing.
+
+    Ray's cannot be told to be quiet, and print where results are printed.
+    """
+    kept = sys.stdout
+    sys.stdout = _Without(kept, prefix)
+    try:
+        yield
+    finally:
+        sys.stdout = kept
+
+
+class _Without:
+    """A stream that passes over what some threads write."""
+
+    def __init__(self, stream: TextIO, prefix: str):
+        self._stream = stream
+        self._prefix = prefix
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith(self._prefix):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Bar:

@@ -9,7 +9,14 @@ import numpy as np
 import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, UsageError, complain, say, tell
+from deepgaze_jax.cli.messages import (
+    Bar,
+    UsageError,
+    complain,
+    say,
+    tell,
+    without_threads,
+)
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
@@ -119,7 +126,7 @@ def predict(
         noted=searched,
     )
     n_all, n_failed = len(targets), 0
-    with contextlib.closing(results), Bar("picture") as bar:
+    with contextlib.closing(results), without_threads("ray_"), Bar("picture") as bar:
         if resume:
             targets = unfinished(targets, results)
             say(f"{n_all - len(targets)} of {n_all} pictures are ready")

@@ -27,10 +27,12 @@ _MOST_PER_PART = 32
 _PARTS_PER_WORKER = 8
 # Parts that a worker has: the next one waits with it.
 _AHEAD = 2
-# Ends of workers with the same pictures: then these go one by one, then they fail.
-_ENDS_TOGETHER, _ENDS_ALONE = 1, 3
+# Ends of workers with a picture: then it fails.
+_ENDS = 3
 # Ends of workers in a row, for each worker, without a part that was finished.
 _ENDS_IN_A_ROW = 6
+# For the address of a cluster.
+_SECONDS_TO_ANSWER = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Cluster:
     """Which processes predict.
 
     Attributes:
-        address: of the cluster, as Ray takes it ("auto", "HOST:PORT", "ray://..."), or
-            "local" for one on this machine that ends with the run.
+        address: of the cluster, as Ray takes it ("auto", "HOST:PORT"), or "local"
+            for one on this machine that ends with the run.
         n_workers: processes; None for one per GPU, or per machine where there is none.
     """
 
@@ -49,7 +51,7 @@ class Cluster:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """Pictures that go to a worker together; so many workers have ended with it."""
+    """Pictures that go to a worker together; so many workers have ended with them."""
 
     targets: tuple[Target, ...]
     n_ends: int = 0
@@ -182,14 +184,20 @@ class _Workers:
 
     def _deal(self) -> None:
         """Give parts to the workers that have few."""
-        has = collections.Counter(worker for worker, _ in self._running.values())
+        has: dict[Any, list[_Part]] = {worker: [] for worker in self._names}
+        for worker, part in self._running.values():
+            has.get(worker, []).append(part)
         for n_parts in range(_AHEAD):
-            for worker in self._names:
-                if self._left and has[worker] <= n_parts:
-                    part = self._left.popleft()
-                    has[worker] += 1
-                    answer = worker.predict.remote(part.targets)
-                    self._running[answer] = worker, part
+            for worker, parts in has.items():
+                if not self._left or len(parts) > n_parts:
+                    continue
+                # With what may end a worker nothing else waits, lest it be blamed.
+                if parts and (parts[0].n_ends or self._left[0].n_ends):
+                    continue
+                part = self._left.popleft()
+                parts.append(part)
+                answer = worker.predict.remote(part.targets)
+                self._running[answer] = worker, part
 
     def _has_started(self, answer: Any) -> None:
         worker = self._starting.pop(answer)
@@ -232,17 +240,18 @@ class _Workers:
             self._say(f"{name} has ended; its pictures are predicted again")
             self._start()
         n_ends = part.n_ends + 1
-        if len(part.targets) == 1 and n_ends >= _ENDS_ALONE:
+        if len(part.targets) > 1:
+            # Which picture it was is not known, nor whether it was one of them.
+            self._left.extend(_Part((target,), 1) for target in part.targets)
+        elif n_ends < _ENDS:
+            self._left.append(_Part(part.targets, n_ends))
+        else:
             (target,) = part.targets
             yield Outcome(
                 target,
                 error=f"{target.image}: {n_ends} workers ended with it, perhaps for "
                 "want of memory; shrink it",
             )
-        elif n_ends > _ENDS_TOGETHER:
-            self._left.extend(_Part((target,), n_ends - 1) for target in part.targets)
-        else:
-            self._left.appendleft(_Part(part.targets, n_ends))
 
 
 @contextlib.contextmanager
@@ -267,8 +276,9 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         n_cpus = max(cluster.n_workers or 1, os.cpu_count() or 1)
         options |= {"num_cpus": n_cpus, "include_dashboard": False}
     try:
+        _refuse_nobody(cluster.address)
         ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"no Ray cluster answers at {cluster.address!r} "
             f"({' '.join(str(error).split())}); give its address, or --ray local"
@@ -277,3 +287,10 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _refuse_nobody(address: str) -> None:
+    """Raise OSError where nobody listens; Ray would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
