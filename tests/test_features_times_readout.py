@@ -58,8 +58,11 @@ def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     with (tmp_path / "out/osie_features_times_readout.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == found["n_images"] == 24
-    gain = {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if
-            name != "image"}
+    gain = {
+        name: np.array([float(row[name]) for row in rows])
+        for name in rows[0]
+        if name != "image"
+    }
     assert list(gain) == [
         f"{features}, {how}" for features in recipes for how in ("deep", "linear")
     ]
