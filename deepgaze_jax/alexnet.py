@@ -158,7 +158,7 @@ def alexnet_features(
 
     Args:
         params: `{"conv1": {"kernel": [11, 11, 3, 64], "bias": [64]}, ...}` for all
-            convolutions up to the deepest tap.
+            convolutions up to the deepest tap. Of bfloat16 all layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
@@ -188,6 +188,7 @@ def alexnet_features(
     mean, std = np.float32(MEAN_RGB), np.float32(STD_RGB)
     x = image.reshape(-1, *image.shape[-3:]).astype(jnp.float32) / 255
     x = (x - mean.reshape(1, 1, 1, 3)) / std.reshape(1, 1, 1, 3)
+    x = x.astype(params["conv1"]["bias"].dtype)
     wanted, found = set(taps), {}
     for name in TAPS:
         if name.startswith("conv"):

@@ -70,7 +70,10 @@ def open_start(name_or_path: str | Path) -> StartModel:
 
 
 def adopt(
-    config: TrainConfig, start: StartModel, pixels_per_dva: float | None
+    config: TrainConfig,
+    start: StartModel,
+    pixels_per_dva: float | None,
+    enlarged: float = 1.0,
 ) -> TrainConfig:
     """Return a configuration that is of the model to go on from.
 
@@ -79,6 +82,7 @@ def adopt(
         start: the model.
         pixels_per_dva: of the new pictures, None where unknown; then they are taken
             for pictures like those that the model knows.
+        enlarged: by what factor the pictures were resized already.
 
     Raises:
         ConfigError: the configuration asks for another model or scale.
@@ -97,7 +101,7 @@ def adopt(
             "so training cannot go on from it"
         )
     known = start.card.get("pixels_per_dva")
-    scale = float(start.card["input_scale"])
+    scale = float(start.card["input_scale"]) / enlarged
     if known is not None and pixels_per_dva is not None:
         scale *= float(known) / pixels_per_dva
     wanted = {"architecture": names[0], **own, "input_scale": scale}

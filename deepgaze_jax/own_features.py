@@ -20,6 +20,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement
 from deepgaze_jax.read_ahead import Features
+from deepgaze_jax.step_features import shared_hashes
 
 __all__ = ["SharedFeatures", "own_features", "whole_plan"]
 
@@ -55,12 +56,18 @@ class SharedFeatures:
         rgb_sha256: hash of each picture's decoded RGB, of all.
         own: a cache of this process's images.
         position: int [n], where an image is in that cache; -1 for other processes'.
+        readers: threads that read it.
     """
 
     plan: CachePlan
     rgb_sha256: tuple[str, ...]
     own: FeatureCache
     position: np.ndarray
+    readers: int = 2
+
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of the features of some images of one grid size."""
+        return self.plan.shape(images, taps)
 
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
@@ -112,6 +119,7 @@ def own_features(
         "max_bytes": max_bytes,
         "progress": progress,
         "tell": tell,
+        "spread": placement.spread,
     }
     everything = np.arange(len(dataset))
     own = everything[placement.owner(everything) == placement.process]
@@ -132,14 +140,10 @@ def own_features(
         cache = build_cache(part_plan, part, model, params, **options)
         position = np.full(len(dataset), -1)
         position[own] = np.arange(len(own))
-    hashes = np.zeros((len(dataset), 32), np.uint8)
-    for image in own:
-        known = bytes.fromhex(cache.rgb_sha256[position[image]])
-        hashes[image] = np.frombuffer(known, np.uint8)
-    hashes = placement.sum(hashes)
+    hashes = [cache.rgb_sha256[position[image]] for image in own]
     return SharedFeatures(
         plan=plan,
-        rgb_sha256=tuple(row.tobytes().hex() for row in hashes),
+        rgb_sha256=shared_hashes(own, hashes, len(dataset), placement),
         own=cache,
         position=position,
     )

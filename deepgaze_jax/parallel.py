@@ -4,6 +4,8 @@ The mesh has two axes. `fold` holds members, whose steps never talk to one anoth
 `batch` holds the images of a step, whose gradients are summed. The devices of one
 process form a block of `batch` columns: a process computes, stores and reads the
 features of its own images alone.
+
+What is done image by image (features, scores) lies on another mesh: `spread.py`.
 """
 
 import dataclasses
@@ -17,33 +19,37 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from deepgaze_jax.errors import ConfigError, DeepGazeError, TrainingError
+from deepgaze_jax.errors import DeepGazeError, TrainingError
+from deepgaze_jax.spread import BATCH, Spread
 
-__all__ = ["Placement", "connect", "grid_of", "in_common", "place", "total"]
+__all__ = ["Placement", "grid_of", "in_common", "place", "total"]
 
-#: A process that has not been heard of for so long has ended.
-_HEARTBEAT_S = 60
-#: So long the processes wait for one another at the start.
-_MEETING_S = 300
-
-FOLD, BATCH = "fold", "batch"
+FOLD = "fold"
 
 
-def grid_of(n_devices: int, n_members: int, batch_size: int) -> tuple[int, int]:
+def grid_of(
+    n_devices: int, n_members: int, batch_size: int, features_in_step: bool = False
+) -> tuple[int, int]:
     """Return how many devices of a process lie along `fold` and along `batch`.
 
     The pair with which the busiest device has least to do; among equal ones the one
-    with the longest `fold` axis, along which nothing is communicated.
+    with the longest `fold` axis, along which nothing is communicated. Where a step
+    computes the features of its images, which costs as much as hundreds of readouts,
+    the devices with fewest images have least to do.
 
     Example:
         >>> grid_of(2, 10, 10), grid_of(8, 10, 10), grid_of(4, 1, 16)
         ((2, 1), (4, 2), (1, 4))
+        >>> grid_of(8, 10, 10, True), grid_of(8, 10, 4, True)
+        ((1, 8), (2, 4))
     """
     pairs = [(n, n_devices // n) for n in range(1, n_devices + 1) if n_devices % n == 0]
 
-    def busiest(pair: tuple[int, int]) -> tuple[int, int]:
+    def busiest(pair: tuple[int, int]) -> tuple[int, int, int]:
         folds, columns = pair
-        return -(-n_members // folds) * -(-batch_size // columns), -folds
+        images = -(-batch_size // columns)
+        readouts = -(-n_members // folds) * images
+        return images if features_in_step else 0, readouts, -folds
 
     return min(pairs, key=busiest)
 
@@ -116,6 +122,11 @@ class Placement:
         """The devices of this process."""
         return [d for d in self.mesh.devices.flat if d.process_index == self.process]
 
+    @functools.cached_property
+    def spread(self) -> Spread:
+        """The devices of this process, for what is done image by image."""
+        return Spread(tuple(self.devices))
+
     # --- state ------------------------------------------------------------------------
 
     def put_state(self, state: Any) -> Any:
@@ -141,6 +152,22 @@ class Placement:
         """Return an array `[M, ...]` beside the state; its first row fills it up."""
         extra = np.repeat(values[:1], self.n_rows - self.n_members, axis=0)
         return self._put(np.concatenate([values, extra]), P(FOLD))
+
+    def put_everywhere(self, values: Any) -> Any:
+        """Return host arrays on every device."""
+        return jax.tree.map(lambda leaf: self._put(np.asarray(leaf), P()), values)
+
+    def here(self, values: Any) -> Any:
+        """Return what `put_everywhere` returned as `spread` takes it, not copied."""
+        if self.mesh.size == 1:
+            return values
+        sharding = self.spread.sharding(P())
+
+        def own(leaf: jax.Array) -> jax.Array:
+            parts = [shard.data for shard in leaf.addressable_shards]
+            return jax.make_array_from_single_device_arrays(leaf.shape, sharding, parts)
+
+        return jax.tree.map(own, values)
 
     def _put(self, array: np.ndarray, spec: P) -> jax.Array:
         sharding = NamedSharding(self.mesh, spec)
@@ -191,13 +218,13 @@ class Placement:
         shape = (len(own) * self.n_processes, *own.shape[1:])
         return jax.make_array_from_process_local_data(sharding, own, shape)
 
-    def _specs(self, batch: Any) -> Any:
+    def _specs(self, batch: Any, members: P) -> Any:
         return batch.replace(
-            folds=P(FOLD),
+            folds=members,
             features=P(BATCH),
             counts=P(BATCH),
             weights=P(BATCH),
-            center_bias=P(FOLD),
+            center_bias=members,
             log_pixels=P(),
         )
 
@@ -213,7 +240,7 @@ class Placement:
         host = batch.replace(
             folds=folds, center_bias=np.concatenate([batch.center_bias, extra])
         )
-        specs = self._specs(batch)
+        specs = self._specs(batch, P(FOLD))
         placed = {
             field: self._put(np.asarray(getattr(host, field)), getattr(specs, field))
             for field in ("folds", "counts", "weights", "center_bias", "log_pixels")
@@ -249,23 +276,44 @@ class Placement:
         """Return a training step compiled for the mesh; its state is donated.
 
         Args:
-            step: `(state, batch, ids, key, rate) -> (state, loss [A])` for the
-                members and images of one device.
+            step: `(state, batch, ids, key, rate, network) -> (state, loss [A])` for
+                the members and images of one device; `network` is everywhere.
         """
         if self.mesh.size == 1:
             return jax.jit(step, donate_argnums=0)
 
-        def sharded(state: Any, batch: Any, *rest: jax.Array) -> Any:
+        def sharded(
+            state: Any, batch: Any, ids: Any, key: Any, rate: Any, network: Any = None
+        ) -> Any:
             return jax.shard_map(
                 step,
                 mesh=self.mesh,
-                in_specs=(P(FOLD), self._specs(batch), P(FOLD), P(), P()),
+                in_specs=(
+                    P(FOLD),
+                    self._specs(batch, P(FOLD)),
+                    P(FOLD),
+                    P(),
+                    P(),
+                    P(),
+                ),
                 out_specs=(P(FOLD), P(FOLD)),
                 # The sums along `batch` are written out in the step.
                 check_vma=False,
-            )(state, batch, *rest)
+            )(state, batch, ids, key, rate, network)
 
         return jax.jit(sharded, donate_argnums=0)
+
+    def compile_validation(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a validation step compiled for the devices of this process.
+
+        Args:
+            step: `(params, mean, scale, batch, network) -> ([B], [B])` for one member.
+        """
+
+        def specs(params: Any, mean: Any, scale: Any, batch: Any, network: Any) -> Any:
+            return P(), P(), P(), self._specs(batch, P()), P()
+
+        return self.spread.compile(step, specs)
 
     # --- processes --------------------------------------------------------------------
 
@@ -321,45 +369,12 @@ class Placement:
             raise TrainingError(f"the first process of the run has stopped: {told}")
 
 
-def connect(
-    coordinator: str | None = None,
-    n_processes: int | None = None,
-    process: int | None = None,
-) -> None:
-    """Return nothing; this process is one of several that train together.
-
-    Must come before anything touches a device.
-
-    Args:
-        coordinator: host and port where the first process listens.
-        n_processes: how many processes there are.
-        process: number of this one, from 0. What is left out is taken from Slurm,
-            Kubernetes, Open MPI or the machines of a TPU.
-
-    Raises:
-        ConfigError: they do not find one another.
-    """
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            n_processes,
-            process,
-            heartbeat_timeout_seconds=_HEARTBEAT_S,
-            initialization_timeout=_MEETING_S,
-            shutdown_timeout_seconds=_HEARTBEAT_S,
-        )
-        multihost_utils.sync_global_devices("all are here")
-    except (RuntimeError, ValueError, TypeError) as error:
-        line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"the processes of a distributed run have not met ({line}); start all of "
-            "them, with --coordinator HOST:PORT, --n-processes and --process where "
-            "neither Slurm nor Kubernetes says so"
-        ) from error
-
-
 def place(
-    n_members: int, batch_size: int, devices: Sequence[jax.Device] | None = None
+    n_members: int,
+    batch_size: int,
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    features_in_step: bool = False,
 ) -> Placement:
     """Return the placement of a run on the devices of all processes.
 
@@ -367,12 +382,15 @@ def place(
         n_members: folds times seeds.
         batch_size: images of a step.
         devices: all that there are, by default.
+        features_in_step: whether a step computes the features of its images.
     """
     devices = jax.devices() if devices is None else devices
     n_processes = len({device.process_index for device in devices})
     by_process = sorted(devices, key=lambda device: (device.process_index, device.id))
     images = -(-batch_size // n_processes)
-    folds, columns = grid_of(len(devices) // n_processes, n_members, images)
+    folds, columns = grid_of(
+        len(devices) // n_processes, n_members, images, features_in_step
+    )
     blocks = np.array(by_process).reshape(n_processes, folds, columns)
     mesh = Mesh(
         np.concatenate(list(blocks), axis=1),

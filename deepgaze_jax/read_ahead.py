@@ -1,4 +1,4 @@
-"""Features from a cache, the next ones read while the current ones are used."""
+"""What steps are given, the next read while the current is used."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +12,12 @@ from deepgaze_jax.datasets.pipeline import read_ahead
 
 __all__ = ["Features", "features_ahead"]
 
-#: Threads that copy features from the cache; copying leaves the interpreter free.
-_READERS = 2
-
 
 class Features(Protocol):
-    """What training needs of a feature cache; see `datasets.features.FeatureCache`."""
+    """What training reads: a feature cache, or pictures whose features steps compute.
+
+    See `datasets.features.FeatureCache` and `step_features.Pictures`.
+    """
 
     @property
     def plan(self) -> CachePlan:
@@ -27,44 +27,51 @@ class Features(Protocol):
     def rgb_sha256(self) -> tuple[str, ...]:
         """Hash of each picture's decoded RGB."""
 
+    @property
+    def readers(self) -> int:
+        """Threads that read it."""
+
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of what `read` returns."""
+
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Return the features of some images of one grid size."""
+        """Return what a step is given of some images, which share all sizes."""
 
 
 def features_ahead(
     cache: Features,
     parts: Sequence[np.ndarray],
     taps: Sequence[str],
-    put: Callable[[int, np.ndarray], jax.Array],
+    put: Callable[[np.ndarray], jax.Array],
 ) -> Iterator[jax.Array]:
-    """Yield the features of some images each; the next part is read meanwhile.
+    """Yield what a step is given of some images each; the next part is read meanwhile.
 
     Aligned host buffers are used in turn, because the CPU backend takes aligned
     memory as it is: no copy, no page faults. The consumer must have finished with
     a part by the time it asks for the second one after it.
 
     Args:
-        cache: features of all images.
+        cache: features or pictures of all images.
         parts: indices of the images of each part.
         taps: channel order of the features.
-        put: brings part number `turn` to its devices.
+        put: brings a part to its devices.
     """
     buffers: dict[tuple[int, ...], list[np.ndarray]] = {}
+    threads = cache.readers
 
     def read(turn: int) -> np.ndarray:
-        shape = cache.plan.shape(parts[turn], taps)
-        return cache.read(parts[turn], taps, buffers[shape][turn % (_READERS + 2)])
+        shape = cache.shape(parts[turn], taps)
+        return cache.read(parts[turn], taps, buffers[shape][turn % (threads + 2)])
 
     for images in parts:
-        shape = cache.plan.shape(images, taps)
+        shape = cache.shape(images, taps)
         if shape not in buffers:
-            buffers[shape] = [_aligned(shape) for _ in range(_READERS + 2)]
+            buffers[shape] = [_aligned(shape) for _ in range(threads + 2)]
     turns = range(len(parts))
-    with contextlib.closing(read_ahead(read, turns, _READERS, _READERS)) as parts_read:
-        for turn, features in enumerate(parts_read):
-            yield put(turn, features)
+    with contextlib.closing(read_ahead(read, turns, threads, threads)) as parts_read:
+        yield from map(put, parts_read)
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy as np
 import deepgaze_jax
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.unified_sizes import enlargement
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.files import make_folder, write_text
@@ -56,7 +57,7 @@ def image_scales(
         pixels_per_dva: that `input_scale` is meant for; by default that of the data.
     """
     scales = np.full(len(dataset), config.input_scale)
-    if dataset.pixels_per_dva is None:
+    if dataset.pixels_per_dva is None or config.unify_sizes:
         return scales
     meant = pixels_per_dva or known_pixels_per_dva(dataset, config)
     return scales * meant / dataset.pixels_per_dva
@@ -272,7 +273,8 @@ def _card(
         "family": features_card["family"],
         "features_sha256": features_card["source_sha256"],
         "model": dataclasses.asdict(config.model),
-        "input_scale": config.input_scale,
+        # From pictures as people have them, not as they were unified.
+        "input_scale": config.input_scale * enlargement(dataset),
         "pixels_per_dva": known_pixels_per_dva(dataset, config),
         "data": {
             "name": dataset.name,

@@ -49,6 +49,9 @@ class TrainConfig:
             ones for all folds. Validation and test parts stay whole.
         input_scale: resize of every picture in front of the model; with --from that
             of the model.
+        unify_sizes: resize all pictures to 1024x768, or 768x1024 where they are higher
+            than wide, and move their fixations along, as the paper does with MIT1003:
+            then all share their batches. In place of scaling by pixels per degree.
         pixels_per_dva: pixels per degree of visual angle of the pictures, where the
             data set does not state it.
         what: all parameters, or only the finalizer and the layers behind the first;
@@ -74,7 +77,12 @@ class TrainConfig:
             where the first layer is not trained or for L-BFGS.
         average_decay: of the running mean of the parameters, per step.
         seed: of initialisation, order of images and dropout.
-        feature_dtype: type of the cached features; float16 halves the cache.
+        features_in_step: compute the features of its pictures in every step instead
+            of once into a cache, for data whose cache would be too large. Batches of a
+            multiple of the devices keep all of them busy.
+        feature_dtype: type of the features, float32 by default; float16 halves a cache.
+            With --features-in-step what the network computes in: bfloat16 by default on
+            accelerators.
     """
 
     folds: Literal["8/1/1", "9/1", "all"] = "8/1/1"
@@ -92,6 +100,7 @@ class TrainConfig:
     center_bias_weight: Literal["learned", "fixed", "off"] = "learned"
     train_share: float = 1.0
     input_scale: float = 35 / 24
+    unify_sizes: bool = False
     pixels_per_dva: float | None = None
     what: Literal["all", "last"] | None = None
     epochs: int | None = None
@@ -106,7 +115,8 @@ class TrainConfig:
     feature_dropout: float | None = None
     average_decay: float = 0.98
     seed: int = 0
-    feature_dtype: Literal["float32", "float16"] = "float32"
+    features_in_step: bool = False
+    feature_dtype: Literal["float32", "float16", "bfloat16"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no run can have."""
@@ -136,6 +146,11 @@ class TrainConfig:
                 f"architecture is {self.architecture!r}; there are "
                 f"{', '.join(ARCHITECTURES)}"
             )
+        if self.feature_dtype == ("float16" if self.features_in_step else "bfloat16"):
+            raise ConfigError(
+                f"feature_dtype is {self.feature_dtype}; a cache has float32 or "
+                "float16, features in steps are float32 or bfloat16"
+            )
         if self.weight_decay and self.solver == "lbfgs":
             raise ConfigError("weight_decay is for Adam; leave it out with L-BFGS")
         if self.all_images and self.folds == "all":
@@ -144,11 +159,14 @@ class TrainConfig:
                 "out"
             )
 
-    def resolved(self, fine_tuning: bool = False) -> "TrainConfig":
+    def resolved(
+        self, fine_tuning: bool = False, accelerator: bool = False
+    ) -> "TrainConfig":
         """Return the configuration with everything decided that was left open.
 
         Args:
             fine_tuning: whether the run begins with a trained model.
+            accelerator: whether the run's devices are no CPUs.
 
         Example:
             >>> config = TrainConfig(patience=5).resolved()
@@ -165,6 +183,9 @@ class TrainConfig:
         if self.solver == "lbfgs":
             values |= _LBFGS
         values["what"] = "last" if fine_tuning else "all"
+        # The features of a network without weights are all exact arithmetic.
+        fast = self.features_in_step and accelerator and self.architecture != "icf"
+        values["feature_dtype"] = "bfloat16" if fast else "float32"
         open_ones = {
             name: value for name, value in values.items() if getattr(self, name) is None
         }

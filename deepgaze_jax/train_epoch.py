@@ -3,12 +3,13 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
+from deepgaze_jax.datasets.pipeline import behind
 from deepgaze_jax.errors import TrainingError
 from deepgaze_jax.members import Members
 from deepgaze_jax.monitor import alarms
@@ -165,7 +166,12 @@ def _train(
         rate = config.rate(number * n_steps + step, _all_steps(session))
         step_key = jax.random.fold_in(key, step)
         placed, loss = session.steps[0](
-            placed, placement.put_batch(batch), ids, step_key, np.float32(rate)
+            placed,
+            placement.put_batch(batch),
+            ids,
+            step_key,
+            np.float32(rate),
+            data.network.everywhere,
         )
         # One step behind, so that the next is under way while this one is read.
         if pending is not None:
@@ -223,28 +229,24 @@ def _scores(
     """Return the scores, and the largest spread of a readout map, of each member."""
     data = session.stop_data if part == "validation" else session.data
     values = (getattr(state, which), state.mean, state.scale)
-    devices = session.placement.devices
-    placed: dict[int, Any] = {}
     # Nats, spread, and whether there is anything, of each member and image.
     table = np.zeros((3, *data.baseline.shape), np.float32)
 
-    def settle(k: int, images: np.ndarray, real: np.ndarray, found: Any) -> None:
-        for row, own in enumerate(found):
-            table[row, k, images[real]] = np.asarray(own)[real]
-        table[2, k, images[real]] = 1
+    def computed() -> Iterator[tuple[int, np.ndarray, Any]]:
+        """Yield member, images and results; weight 0 is no image."""
+        placed: dict[int, Any] = {}
+        for batch, images in data.validation_batches(session.config.batch_size, part):
+            k = int(batch.folds)
+            if k not in placed:
+                own = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], values)
+                placed = {k: session.placement.spread.put_shared(own)}
+            found = session.steps[1](*placed[k], batch, data.network.here)
+            yield k, images, (*found, batch.weights)
 
-    pending = None
-    for batch, images in data.validation_batches(session.config.batch_size, part):
-        k = int(batch.folds)
-        if k not in placed:
-            own = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], values)
-            placed = {k: jax.device_put(own, devices[k % len(devices)])}
-        found = session.steps[1](*placed[k], batch)
-        if pending is not None:
-            settle(*pending)
-        pending = (k, images, batch.weights > 0, found)
-    if pending is not None:
-        settle(*pending)
+    for k, images, (nats, spread, weights) in behind(computed()):
+        real = weights > 0
+        for row, own in enumerate((nats, spread, weights)):
+            table[row, k, images[real]] = np.asarray(own)[real]
     nats, spread, seen = session.placement.sum(table)
     gains = (nats - data.baseline) / math.log(2)
     return tuple(

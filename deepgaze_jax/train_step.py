@@ -17,6 +17,7 @@ import optax
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement, in_common, total
 from deepgaze_jax.readout import fold_feature_scaling
+from deepgaze_jax.step_features import features_of
 
 __all__ = ["Batch", "FoldState", "Optimiser", "init_state", "make_steps", "raw_params"]
 
@@ -119,7 +120,8 @@ class Batch:
     Attributes:
         folds: int [A], positions of the folds that train on these images. On a device
             its own positions, one behind the last standing for no fold.
-        features: [B, h, w, C].
+        features: [B, h, w, C]; or, for a step that computes them, the pictures
+            [B, H, W, 3].
         counts: [B, rows, columns], fixations in each cell of the readout grid.
         weights: [B], 1, or 0 for an image that only fills the batch up.
         center_bias: [F, rows, columns] of all folds, pooled to the grid.
@@ -196,17 +198,22 @@ def make_steps(
         placement: devices of the training step; the default one alone where left out.
 
     Returns:
-        `train(state, batch, fold_ids, key, rate) -> (state, loss [A])`, where the
-        state is donated, `fold_ids` [F] number the folds for their random numbers,
+        `train(state, batch, fold_ids, key, rate, network) -> (state, loss [A])`, where
+        the state is donated, `fold_ids` [F] number the folds for their random numbers,
         `key` is the step's and `rate` its learning rate; the loss is in nats per
-        fixation. `validate(params, mean, scale, batch) -> ([B], [B])` gives the mean
-        log-likelihood (nats) of images under one fold, `batch.folds` being its
+        fixation. `validate(params, mean, scale, batch, network) -> ([B], [B])` gives
+        the mean log-likelihood (nats) of images under one fold, `batch.folds` being its
         position and the parameters being without the fold axis; and the standard
-        deviation of each readout map.
+        deviation of each readout map. `network` are parameters of the feature network
+        for batches of pictures, left out or None for batches of features.
     """
     axis = None if placement is None else placement.batch_axis
 
     transform = optimiser.transform()
+
+    def with_features(batch: Batch, network: Any) -> Batch:
+        size = batch.model_size
+        return batch.replace(features=features_of(model, network, batch.features, size))
 
     def loss(
         params: Params,
@@ -280,7 +287,11 @@ def make_steps(
         fold_ids: jax.Array,
         key: jax.Array,
         rate: jax.Array,
+        network: Any = None,
     ) -> tuple[FoldState, jax.Array]:
+        # Frozen: computed once for all folds, outside of what is differentiated.
+        batch = with_features(batch, network)
+
         def of_batch(leaf: jax.Array) -> jax.Array:
             return leaf.at[batch.folds].get(mode="clip")
 
@@ -303,10 +314,14 @@ def make_steps(
         }
         return state.replace(**moved), value
 
-    @jax.jit
     def validate(
-        params: Params, mean: jax.Array, scale: jax.Array, batch: Batch
+        params: Params,
+        mean: jax.Array,
+        scale: jax.Array,
+        batch: Batch,
+        network: Any = None,
     ) -> tuple[jax.Array, jax.Array]:
+        batch = with_features(batch, network)
         params = {
             "readout": fold_feature_scaling(params["readout"], mean, scale),
             "finalizer": params["finalizer"],
@@ -316,5 +331,5 @@ def make_steps(
         return values, maps.std(axis=(-2, -1))
 
     if placement is None:
-        return jax.jit(train, donate_argnums=0), validate
-    return placement.compile(train), validate
+        return jax.jit(train, donate_argnums=0), jax.jit(validate)
+    return placement.compile(train), placement.compile_validation(validate)

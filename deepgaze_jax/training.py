@@ -19,6 +19,7 @@ from deepgaze_jax import weights
 from deepgaze_jax.checkpoints import Checkpoints
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.unified_sizes import enlargement, unified
 from deepgaze_jax.errors import ConfigError, TrainingError
 from deepgaze_jax.fine_tuning import adopt, open_start, start_folds, start_params
 from deepgaze_jax.folds import Fold
@@ -41,6 +42,7 @@ from deepgaze_jax.runs import (
     write_alarm,
     write_log,
 )
+from deepgaze_jax.step_features import StepNetwork, open_pictures, place_network
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_epoch import Progress, Session, epoch, score
 from deepgaze_jax.train_step import FoldState, init_state, make_steps
@@ -92,14 +94,22 @@ def train(
         DataError: data and folds do not fit.
     """
     run = Path(run_folder)
+    if config.unify_sizes:
+        dataset = unified(dataset)
+        stop_on = None if stop_on is None else unified(stop_on)
     start = None if start_from is None else open_start(start_from)
     known = known_pixels_per_dva(dataset, config)
     if start is not None:
-        config = adopt(config, start, known)
+        config = adopt(config, start, known, enlargement(dataset))
         if known is None:
             known = start.card.get("pixels_per_dva")
             config = dataclasses.replace(config, pixels_per_dva=known)
-    config = config.resolved(fine_tuning=start is not None)
+    config = config.resolved(start is not None, jax.default_backend() != "cpu")
+    if config.features_in_step and max_cache_bytes is not None:
+        raise ConfigError(
+            "a bound for the feature cache was given, and with features_in_step there "
+            "is none; leave one of them out"
+        )
     members = members_of(len(dataset), config)
     check_fixations(dataset, members.all_folds, members.fold_ids)
     model = config.model
@@ -116,15 +126,20 @@ def train(
             )
         stop_plan = _plan(stop_on, config, known)
         identity["stop_on"] = data_identity(stop_on, stop_plan)
-    placement = place(len(members.ids), config.batch_size)
+    placement = place(
+        len(members.ids), config.batch_size, features_in_step=config.features_in_step
+    )
     # One process tells and writes.
     report = progress if progress and placement.is_first else lambda _: None
     placement.first_does(lambda: check_run(run, identity, resume))
     if resume and not (run / "config.json").exists():
         new = f"{run} holds no run yet: this one begins at the start"
         report(Progress("features", 0, len(dataset), message=new))
+    network = StepNetwork()
+    if config.features_in_step:
+        network = place_network(model, config.feature_dtype, placement)
     read = functools.partial(
-        _data, config, placement, max_bytes=max_cache_bytes, report=report
+        _data, config, placement, network, max_bytes=max_cache_bytes, report=report
     )
     data = read(dataset, plan, members.all_folds, members.fold_ids)
     stop_data = data
@@ -228,7 +243,8 @@ def _plan(
 ) -> CachePlan:
     """Return the plan of a data set's features; see `image_scales`."""
     scales = image_scales(dataset, config, pixels_per_dva)
-    return whole_plan(dataset, config.model, scales, config.feature_dtype)
+    dtype = "float32" if config.features_in_step else config.feature_dtype
+    return whole_plan(dataset, config.model, scales, dtype)
 
 
 def _check_apart(
@@ -248,6 +264,7 @@ def _check_apart(
 def _data(
     config: TrainConfig,
     placement: Placement,
+    network: StepNetwork,
     dataset: FixationDataset,
     plan: CachePlan,
     all_folds: Sequence[Fold],
@@ -258,20 +275,41 @@ def _data(
     report: Report,
 ) -> TrainingData:
     """Return a data set with its features, which are computed where missing."""
+
+    def tell(text: str) -> None:
+        report(Progress("features", 0, len(dataset), message=text))
+
+    def count(done: int, total: int) -> None:
+        report(Progress("features", done, total))
+
     in_unit, unit = (1e9, "GB") if plan.n_bytes > 1e8 else (1e6, "MB")
-    size = f"feature cache: {plan.n_bytes / in_unit:.2f} {unit} in {plan.folder}"
-    report(Progress("features", 0, len(dataset), message=size))
-    cache = own_features(
-        plan,
-        dataset,
-        config.model,
-        placement,
-        max_bytes=max_bytes,
-        progress=lambda done, total: report(Progress("features", done, total)),
-        tell=lambda text: report(Progress("features", 0, len(dataset), message=text)),
-    )
+    size = f"{plan.n_bytes / in_unit:.2f} {unit}"
+    if config.features_in_step:
+        tell(
+            f"features in every step, {config.feature_dtype}: no cache, which would "
+            f"take {size}; every picture is decoded once before"
+        )
+        cache = open_pictures(plan, dataset, placement, count)
+    else:
+        tell(f"feature cache: {size} in {plan.folder}")
+        cache = own_features(
+            plan,
+            dataset,
+            config.model,
+            placement,
+            max_bytes=max_bytes,
+            progress=count,
+            tell=tell,
+        )
     return prepare(
-        dataset, cache, config.model, all_folds, fold_ids, placement, center_biases
+        dataset,
+        cache,
+        config.model,
+        all_folds,
+        fold_ids,
+        placement,
+        center_biases,
+        network,
     )
 
 

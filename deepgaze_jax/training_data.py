@@ -1,4 +1,4 @@
-"""What training reads: features, fixation counts and center biases, batch by batch.
+"""What steps are given: features, fixation counts and center biases, batch by batch.
 
 Images of one size form a group and share one compiled step; a batch holds images of
 one group that the same folds train on. The order of images is
@@ -9,7 +9,7 @@ exactly the batches that it would have seen.
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,23 @@ import numpy as np
 
 from deepgaze_jax.center_bias import fit_center_biases, resample_log_density
 from deepgaze_jax.datasets.folder import FixationDataset
+from deepgaze_jax.datasets.pipeline import behind
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.folds import Fold
 from deepgaze_jax.metrics import log_likelihood
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement, place
 from deepgaze_jax.read_ahead import Features, features_ahead
+from deepgaze_jax.step_features import StepNetwork, features_of
 from deepgaze_jax.train_step import Batch
 
 __all__ = ["Group", "TrainingData", "check_fixations", "prepare"]
 
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
 _SMALLEST_STD = 1e-2
+
+#: Images that a device looks at together where their moments are wanted.
+_AT_ONCE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +95,10 @@ class TrainingData:
     """A data set, ready for training.
 
     Attributes:
-        cache: features of all images, or of those that this process owns.
-        taps: channel order of the features.
+        cache: features of all images, or of those that this process owns; or pictures
+            whose features the steps compute.
+        network: which they compute them with.
+        model: what is trained.
         folds: what each of the M members is trained on; members of one fold that
             differ by their seed have the same.
         fold_ids: number of each member's fold among all folds.
@@ -104,7 +111,8 @@ class TrainingData:
     """
 
     cache: Features
-    taps: tuple[str, ...]
+    network: StepNetwork
+    model: FixationModel
     folds: tuple[Fold, ...]
     fold_ids: tuple[int, ...]
     trains: np.ndarray
@@ -119,19 +127,27 @@ class TrainingData:
         Returns:
             Two float32 arrays [M, C].
         """
-        n_images = self.baseline.shape[1]
-        sums = np.zeros((2, n_images, self._channels))
-
-        @jax.jit
-        def image_moments(features: jax.Array) -> jax.Array:
-            flat = features.reshape(len(features), -1, features.shape[-1])
-            return jnp.stack([flat.mean(axis=1), jnp.square(flat).mean(axis=1)])
-
+        n_images, spread = self.baseline.shape[1], self.placement.spread
+        sums = np.zeros((n_images, 2, self.model.channels))
         for group in self.groups:
-            parts = _cut(self._own(group.images), 8)
-            ahead = features_ahead(self.cache, parts, self.taps, self._put_whole)
-            for images, features in zip(parts, ahead, strict=True):
-                sums[:, images] = np.asarray(image_moments(features), np.float64)
+
+            def image_moments(
+                network: Any, inputs: jax.Array, size: Any = group.model_size
+            ) -> jax.Array:
+                features = features_of(self.model, network, inputs, size)
+                flat = features.reshape(len(features), -1, features.shape[-1])
+                means = flat.mean(axis=1), jnp.square(flat).mean(axis=1)
+                return jnp.stack(means, axis=1)
+
+            compute = spread.compile(image_moments)
+            own = self._own(group.images)
+            parts = [_fill(part, size) for part, size in self._spread(own, _AT_ONCE)]
+            ahead = self._ahead([images for images, _ in parts])
+            found = (compute(self.network.here, inputs) for inputs in ahead)
+            for (images, weights), moments in zip(parts, behind(found), strict=True):
+                real = weights > 0
+                sums[images[real]] = np.asarray(moments, np.float64)[real]
+        sums = sums.transpose(1, 0, 2)
         scored = np.concatenate([group.images for group in self.groups])
         means, stds = [], []
         for fold in self.folds:
@@ -143,17 +159,22 @@ class TrainingData:
             stds.append(np.maximum(std, _SMALLEST_STD * std.mean()))
         return np.float32(means), np.float32(stds)
 
-    @property
-    def _channels(self) -> int:
-        return self.cache.plan.shape(self.groups[0].images[:1], self.taps)[-1]
-
     def _own(self, images: np.ndarray) -> np.ndarray:
         """Return those of some images whose features this process has."""
         return images[self.placement.owner(images) == self.placement.process]
 
-    def _put_whole(self, turn: int, features: np.ndarray) -> jax.Array:
-        devices = self.placement.devices
-        return jax.device_put(features, devices[turn % len(devices)])
+    def _spread(self, images: np.ndarray, at_once: int) -> list[tuple[np.ndarray, int]]:
+        """Return images cut into parts for all devices, and how far to fill each up."""
+        spread = self.placement.spread
+        if not len(images):
+            return []
+        size = spread.full(min(at_once * len(spread.devices), len(images)))
+        return [(part, size) for part in _cut(images, size)]
+
+    def _ahead(self, parts: Sequence[np.ndarray]) -> Iterator[jax.Array]:
+        """Yield what is read of some images each, spread over the own devices."""
+        put = self.placement.spread.put_images
+        return features_ahead(self.cache, parts, self.model.taps, put)
 
     @functools.cached_property
     def _parts(self) -> tuple["_Part", ...]:
@@ -216,10 +237,9 @@ class TrainingData:
             own = self.placement.own_slots(len(slots))
             read.append(part.group.images[piece[slots]][own])
 
-        def put(_: int, features: np.ndarray) -> jax.Array:
-            return self.placement.put_features(features)
-
-        ahead = features_ahead(self.cache, read, self.taps, put)
+        ahead = features_ahead(
+            self.cache, read, self.model.taps, self.placement.put_features
+        )
         for (step, part, _), (images, weights), features in zip(
             taken, batches, ahead, strict=True
         ):
@@ -233,26 +253,23 @@ class TrainingData:
         """Yield what this process has of the validation parts, member by member.
 
         Args:
-            batch_size: images of a batch.
+            batch_size: images of a batch on one device.
             part: of each fold.
 
         Yields:
             A batch of images for one member, whose position is `batch.folds`, and the
-            image indices [B]; weight 0 is padding. Members take turns on the devices.
+            image indices [B]; weight 0 is padding. It lies on all devices.
         """
         pieces = []
         for k, fold in enumerate(self.folds):
             for group in self.groups:
                 wanted = np.isin(group.images, self._own(getattr(fold, part)))
                 own = np.flatnonzero(wanted)
-                size = min(batch_size, len(own))
-                pieces += [(k, group, *_fill(p, size)) for p in _cut(own, batch_size)]
-        parts = [group.images[images] for _, group, images, _ in pieces]
-
-        def put(turn: int, features: np.ndarray) -> jax.Array:
-            return self._put_whole(pieces[turn][0], features)
-
-        ahead = features_ahead(self.cache, parts, self.taps, put)
+                pieces += [
+                    (k, group, *_fill(part, size))
+                    for part, size in self._spread(own, batch_size)
+                ]
+        ahead = self._ahead([group.images[images] for _, group, images, _ in pieces])
         for (k, group, images, weights), features in zip(pieces, ahead, strict=True):
             yield (
                 group.batch(np.int32(k), images, weights, features),
@@ -305,6 +322,7 @@ def prepare(
     fold_ids: Sequence[int],
     placement: Placement | None = None,
     center_biases: np.ndarray | None = None,
+    network: StepNetwork | None = None,
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -312,12 +330,13 @@ def prepare(
 
     Args:
         dataset: images and fixations.
-        cache: their features.
+        cache: their features, or pictures.
         model: the model, for its grid.
         all_folds: folds of the data set.
         fold_ids: number of each member's fold.
         placement: of the run; one device by default.
         center_biases: float32 [M + 1, 75, 100], where they come from other data.
+        network: of steps that compute features from pictures.
 
     Raises:
         DataError: no image has fixations.
@@ -364,7 +383,8 @@ def prepare(
         trains[k, fold.train] = True
     return TrainingData(
         cache=cache,
-        taps=model.taps,
+        network=network or StepNetwork(),
+        model=model,
         folds=folds,
         fold_ids=tuple(fold_ids),
         trains=trains,

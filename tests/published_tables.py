@@ -110,6 +110,9 @@ def speed_table():
         "epoch of ten folds, training and validation": [
             [ten["ten_folds_epoch_seconds"]]
         ],
+        "the same on 350 and on 175 of the images": [
+            [ten["epoch_seconds_by_images"][n] for n in ("350", "175")]
+        ],
         "floor: multiply-adds of the readouts at the rate of a 2048^3 product": [
             [ten["floor_seconds"]]
         ],
@@ -195,6 +198,95 @@ def depth_table():
     }
 
 
+def ablation_table():
+    gain = {
+        row["level"]: float(row["validation_information_gain"])
+        for row in stored("ablation.csv")
+    }
+    words = {2: "two", 3: "three", 4: "four", 5: "five"}
+    layers = {
+        f"{word} layers": [[gain[f"{depth} layers of {n}"]] for n in (8, 16, 64)]
+        for depth, word in words.items()
+    }
+    return {
+        "linear (one layer)": [[], [gain["linear"]], []],
+        **layers,
+        "released (16, 32, 2, 1)": [[], [gain["released"]], []],
+        "released, another seed": [[], [gain["other seed"]], []],
+    }
+
+
+def fine_tuning_table(key, names):
+    columns = [run[key] for run in stored("osie_fine_tuning.json")["fine_tuning"]]
+    return {
+        printed: [[run[name]["mean"], *run[name]["interval"]] for run in columns]
+        for printed, name in names.items()
+    }
+
+
+def fine_tuning_gains():
+    return fine_tuning_table(
+        "information_gain",
+        {
+            "from the start": "from the start",
+            "pre-trained, as it is": "pre-trained, as it is",
+            "fine-tuned, last layers (the default)": "fine-tuned, last layers",
+            "fine-tuned, all layers": "fine-tuned, all",
+        },
+    )
+
+
+def fine_tuning_differences():
+    return fine_tuning_table(
+        "more_than_from_the_start",
+        {
+            "pre-trained, as it is": "pre-trained, as it is",
+            "fine-tuned, last layers": "fine-tuned, last layers",
+            "fine-tuned, all layers": "fine-tuned, all",
+        },
+    )
+
+
+def prediction_table():
+    return {
+        f"{row['height']}x{row['width']}": [
+            [row["seconds"]["ours"]],
+            [row["times_as_fast_as"]["torch"]],
+            [row["times_as_fast_as"]["torch, features enlarged"]],
+        ]
+        for row in stored("predict_speed.json")["sizes"]
+    }
+
+
+def service_table():
+    load = stored("serve_load.json")["load"]
+    end = load["end"]
+    return {
+        f"wrong statuses, wrong arrays (of {load['different_pictures_with_arrays']} "
+        "pictures)": [[load["wrong_statuses"], load["wrong_arrays"]]],
+        "predictions": [
+            [load["predictions_per_second"], load["seconds_of_predictions"]["p50"]]
+        ],
+        "turned away with 429": [[1000 * load["seconds_of_429"]["p50"]]],
+        "memory, medians of the thirds": [load["resident_mb_of_thirds"]],
+        "SIGTERM under load": [
+            [
+                int(end["lines"][0].rpartition(" ")[2]),
+                end["answered_by_service"],
+                end["received_by_clients"],
+                end["exit_code"],
+            ]
+        ],
+    }
+
+
+def batch_table():
+    found = {}
+    for row in stored("serve_load.json")["batches"]:
+        found.setdefault(row["model"], []).append([row["seconds_per_picture"]])
+    return {"ICF": found["icf-osie"], "DeepGaze II": found["deepgaze2-osie"]}
+
+
 TABLES = {
     (EXPERIMENTS, "| claim | paper | here |"): claims_table,
     (
@@ -224,6 +316,22 @@ TABLES = {
         EXPERIMENTS,
         "| | epoch of ten folds, training and validation",
     ): speed_table,
+    (
+        EXPERIMENTS,
+        "| validation IG, bit/fixation | 8 units | 16 units | 64 units |",
+    ): ablation_table,
+    (EXPERIMENTS, "| | 50 images | 350 images |"): fine_tuning_gains,
+    (
+        EXPERIMENTS,
+        "| more than from the start | 50 images | 350 images |",
+    ): fine_tuning_differences,
+    (
+        EXPERIMENTS,
+        "| picture | ours | PyTorch, times as long | "
+        "features enlarged, times as long |",
+    ): prediction_table,
+    (EXPERIMENTS, "| | wrong statuses, wrong arrays (of 94 pictures)"): service_table,
+    (EXPERIMENTS, "| pictures at once | 1 | 2 | 4 | 8 |"): batch_table,
 }
 
 # Tables whose numbers are not measured: names of layers and files, sizes of downloads.

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import jax
 import numpy as np
 import oracles
 import pytest
@@ -27,6 +28,7 @@ from deepgaze_jax.errors import DataError
 from deepgaze_jax.file_lock import file_lock
 from deepgaze_jax.images import load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel
+from deepgaze_jax.spread import Spread
 
 SHALLOW = FixationModel(taps=tiny.TAPS)
 SMALL = (16, 24)
@@ -74,6 +76,23 @@ def finished(many, params, tmp_path_factory):
     cache, computed = build(many, whole, params)
     assert computed == 24
     return cache
+
+
+def test_devices_share_the_images(params, tmp_path):
+    """An odd number of a size, so that a batch is filled up; equal to the last bit."""
+    folder = tiny.write_folder(tmp_path / "d", [SMALL, (24, 16), SMALL, SMALL])
+    dataset = read_folder(folder)
+    (a, one), (b, two) = (
+        build(
+            dataset,
+            plan(dataset, tmp_path / str(n)),
+            params,
+            spread=Spread(tuple(jax.devices()[:n])),
+        )
+        for n in (1, 2)
+    )
+    assert one == two == 4 and a.rgb_sha256 == b.rgb_sha256
+    assert contents(a.plan) == contents(b.plan)
 
 
 def relative_error(ours, expected):

@@ -68,6 +68,7 @@ def test_resize_image(height, width, new_height, new_width, seed):
     image = image.astype(np.float32)
     expected = oracles.resize_image(image, new_height, new_width)
     assert_close(ops.resize_image(image, new_height, new_width), expected)
+    assert_close(ops.resize_pictures(image, new_height, new_width), expected)
     batch = ops.resize_image(np.stack([image, image]), new_height, new_width)
     assert_close(batch[1], expected)
 

@@ -1,5 +1,6 @@
 """Members and images over devices: equal results, and nothing said along `fold`."""
 
+import functools
 import json
 import os
 import re
@@ -99,7 +100,8 @@ def by_devices(tiny_weights, tiny_folders, tmp_path_factory):
         patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
         for n, changes in ((1, MORE), (2, MORE), (2, SOLO)):
             devices = jax.devices()[:n]
-            patch.setattr(training, "place", lambda *a, d=devices: place(*a, d))
+            placed = functools.partial(place, devices=devices)
+            patch.setattr(training, "place", placed)
             name = "solo" if changes is SOLO else "more"
             changes = {**changes, "only_folds": (3,)} if name == "solo" else changes
             training.train(dataset, tiny.config(**changes), root / f"{name}{n}")

@@ -159,7 +159,9 @@ def test_prediction_is_the_training_codes(predictor, osie, name):
 
     model = predictor.model
     size = scaled_size(600, 800, predictor.card["input_scale"])
-    features = model.features(predictor.feature_params, resize_image(image, *size))
+    features = model.features(
+        predictor.feature_stage.params, resize_image(image, *size)
+    )
     pixels = model.pixel_grid(600, 800, size)
     bias = resample_log_density(predictor.center_biases[fold], *size)
     params = {

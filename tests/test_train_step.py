@@ -110,7 +110,7 @@ def test_loss_is_the_oracles(tiny_weights, tmp_path):
         return oracles.deepgaze2_features(tiny_weights[1], resized)
 
     def stored_features(image):
-        return data.cache.read([image], data.taps)[0]
+        return data.cache.read([image], data.model.taps)[0]
 
     def expected(image, fold, features):
         log_density = tiny.log_density(
@@ -178,8 +178,8 @@ def images_of(data, batch):
             out += [
                 int(i)
                 for i in group.images
-                if data.cache.plan.shape([i], data.taps)[1:] == features.shape
-                and np.array_equal(data.cache.read([i], data.taps)[0], features)
+                if data.cache.plan.shape([i], data.model.taps)[1:] == features.shape
+                and np.array_equal(data.cache.read([i], data.model.taps)[0], features)
             ]
     return out
 
@@ -207,7 +207,7 @@ def test_moments_are_those_of_the_training_part(one):
     means, stds = data.moments()
     for k, fold in enumerate(data.folds):
         images = np.setdiff1d(fold.train, [5])
-        features = data.cache.read(images, data.taps).astype(np.float64)
+        features = data.cache.read(images, data.model.taps).astype(np.float64)
         features = features.reshape(-1, features.shape[-1])
         np.testing.assert_allclose(means[k], features.mean(0), rtol=1e-5, atol=1e-5)
         std = features.std(axis=0)
@@ -221,7 +221,7 @@ def test_raw_parameters_mean_the_same(one, initial):
     """In float64, so that nothing but the algebra counts."""
     _, data = one
     state = host(initial)
-    features = data.cache.read([2], data.taps)[0].astype(np.float64)
+    features = data.cache.read([2], data.model.taps)[0].astype(np.float64)
     params = raw_params(state.params, state.mean, state.scale)
     for k in range(N_FOLDS):
         dense0 = select(state.params["readout"]["dense0"], k)

@@ -241,9 +241,9 @@ def test_every_step_has_random_numbers_of_its_own(dataset, tmp_path, monkeypatch
     def recording(model, optimiser, placement):
         step, validate = make_steps(model, optimiser, placement)
 
-        def recorded(state, batch, fold_ids, key, rate):
+        def recorded(state, batch, fold_ids, key, *rest):
             seen.append((tuple(jax.random.key_data(key).tolist()), fold_ids.tolist()))
-            return step(state, batch, fold_ids, key, rate)
+            return step(state, batch, fold_ids, key, *rest)
 
         return recorded, validate
 

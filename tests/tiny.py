@@ -24,7 +24,9 @@ def on_one_device(patch):
         patch: a `pytest.MonkeyPatch`.
     """
     one = jax.local_devices()[:1]
-    patch.setattr(training, "place", lambda *sizes: parallel.place(*sizes, one))
+    patch.setattr(
+        training, "place", lambda *sizes, **how: parallel.place(*sizes, one, **how)
+    )
 
 
 def write_weights(cache):

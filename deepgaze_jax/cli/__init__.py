@@ -44,6 +44,7 @@ _VERBS = {
     "figures": _Verb("figures", "figures", "figures of a paper from tables of scores"),
     "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
+    "serve": _Verb("serve", "serve", "predictions over HTTP, and a page"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
     "weights list": _Verb("weights", "list_weights", "feature weights and their state"),
     "weights convert": _Verb("weights", "convert", "weights of any format to ours"),

@@ -1,14 +1,18 @@
 """What the command line says on standard error, and how it shows progress."""
 
+import contextlib
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from deepgaze_jax.errors import DeepGazeError
 
-__all__ = ["Bar", "UsageError", "complain", "say"]
+__all__ = ["Bar", "UsageError", "complain", "say", "tell", "without_threads"]
 
 
 _SECONDS_BETWEEN_LINES = 60.0
@@ -23,9 +27,48 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+def tell(text: str) -> None:
+    """Print a result to standard output, above a progress bar if there is one.
+
+    Names of files that are no text are shown with escapes.
+    """
+    tqdm.write(text.encode(errors="backslashreplace").decode(), file=sys.stdout)
+    sys.stdout.flush()
+
+
 def complain(error: Exception | str) -> None:
     """Print what went wrong as one line on standard error."""
     say(f"deepgaze: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+@contextlib.contextmanager
+def without_threads(prefix: str) -> Iterator[None]:
+    """Return a context in which threads of such names print nothing.
+
+    Ray's cannot be told to be quiet, and print where results are printed.
+    """
+    kept = sys.stdout
+    sys.stdout = _Without(kept, prefix)
+    try:
+        yield
+    finally:
+        sys.stdout = kept
+
+
+class _Without:
+    """A stream that passes over what some threads write."""
+
+    def __init__(self, stream: TextIO, prefix: str):
+        self._stream = stream
+        self._prefix = prefix
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith(self._prefix):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Bar:
@@ -98,18 +141,24 @@ class _Lines:
         self.note = ""
         self._unit = unit
         self._title = ""
-        self._said = time.monotonic()
+        self._said = self._began = time.monotonic()
 
     def __call__(self, done: int, total: int, title: str) -> None:
         if title != self._title:
             self.close()
             self._title = title
+            self._began = time.monotonic()
         waited = time.monotonic() - self._said
         if done != total and waited >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             scale, unit = (1e6, "MB") if self._unit == "B" else (1, f"{self._unit}s")
             of_total = f" of {total / scale:.0f}" if total else ""
             count = f"{done / scale:.0f}{of_total} {unit}"
+            took = self._said - self._began
+            if done and took:
+                count += f", {done / scale / took:.3g} a second"
+                if total:
+                    count += f", {_in_words((total - done) * took / done)} left"
             say(": ".join(filter(None, (title, count))))
 
     def close(self) -> None:
@@ -117,3 +166,18 @@ class _Lines:
         if self.note:
             say(": ".join(filter(None, (self._title, self.note))))
         self.note = ""
+
+
+def _in_words(seconds: float) -> str:
+    """Return a time as one reads it.
+
+    Example:
+        >>> _in_words(100), _in_words(4000), _in_words(300_000)
+        ('2 min', '1 h 7 min', '3 d 11 h')
+    """
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import jax
 
 from deepgaze_jax.cli.messages import complain
+from deepgaze_jax.distributed import connect
 from deepgaze_jax.errors import ConfigError, DeepGazeError
-from deepgaze_jax.parallel import connect
 
 __all__ = ["together"]
 

@@ -30,14 +30,14 @@ from deepgaze_jax.datasets.cache_folder import (
     note_use,
     write_state,
 )
+from deepgaze_jax.datasets.extraction import extract
 from deepgaze_jax.datasets.feature_reuse import copy_known
 from deepgaze_jax.datasets.folder import FixationDataset
-from deepgaze_jax.datasets.pipeline import DECODERS, Order, Source, batches
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.file_lock import file_lock
-from deepgaze_jax.images import rgb_sha256
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import resize_image, scaled_size
+from deepgaze_jax.ops import scaled_size
+from deepgaze_jax.spread import Spread
 
 __all__ = [
     "CachePlan",
@@ -221,12 +221,18 @@ class FeatureCache:
     Attributes:
         plan: what it holds.
         rgb_sha256: hash of each picture's decoded RGB.
+        readers: threads that read it; copying leaves the interpreter free.
     """
 
     plan: CachePlan
     rgb_sha256: tuple[str, ...]
     _cells: np.ndarray
     _offsets: np.ndarray
+    readers: int = 2
+
+    def shape(self, images: Sequence[int], taps: Sequence[str]) -> tuple[int, ...]:
+        """Return the shape of the features of some images of one grid size."""
+        return self.plan.shape(images, taps)
 
     def read(
         self, images: Sequence[int], taps: Sequence[str], out: np.ndarray | None = None
@@ -273,6 +279,7 @@ def build_cache(
     max_bytes: int | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
+    spread: Spread | None = None,
 ) -> FeatureCache:
     """Return the finished cache of a plan; computes what is missing or damaged.
 
@@ -285,6 +292,8 @@ def build_cache(
             free space.
         progress: called with images done and images in all.
         tell: called with a sentence where features turned out to be damaged.
+        spread: devices, each of which takes an image of a batch; by default all of
+            this process. What is stored does not depend on them.
 
     Returns:
         The opened cache.
@@ -314,7 +323,9 @@ def build_cache(
             # Never opened with truncation: an interrupted build goes on.
             (plan.folder / FEATURES).touch()
             os.truncate(plan.folder / FEATURES, plan.n_bytes)
-            _extract(plan, dataset, model, feature_params, checks, progress)
+            if spread is None:
+                spread = Spread(tuple(jax.local_devices()))
+            _extract(plan, dataset, model, feature_params, spread, checks, progress)
     return _opened(plan, checks)
 
 
@@ -354,6 +365,7 @@ def _extract(
     dataset: FixationDataset,
     model: FixationModel,
     feature_params: dict,
+    spread: Spread,
     checks: dict[str, dict],
     progress: Progress | None,
 ) -> None:
@@ -368,36 +380,24 @@ def _extract(
         checks |= checks_of_copies
         cells.flush()
         write_state(plan.folder, plan.key_sha256, checks)
-    compute = jax.jit(dataclasses.replace(model, taps=plan.maps).features)
-    params = jax.device_put(feature_params)
     missing = [i for i in range(len(plan.cells)) if str(i) not in checks]
-
-    def prepare(position: int) -> tuple[np.ndarray, str]:
-        image = missing[position]
-        picture = dataset.image(image)
-        return resize_image(picture, *plan.model_sizes[image]), rgb_sha256(picture)
-
-    pictures = Source(
-        names=[dataset.image_names[image] for image in missing],
-        sizes=[tuple(plan.model_sizes[image]) for image in missing],
-        load=prepare,
+    network = dataclasses.replace(model, taps=plan.maps)
+    found = extract(
+        dataset, missing, plan.model_sizes, network.features, feature_params, spread
     )
-    stream = batches(pictures, Order(), threads=DECODERS, ahead=DECODERS)
-    with contextlib.closing(stream):
-        for done, batch in enumerate(stream, start=1):
-            (item,) = batch.items
-            image = missing[item.index]
-            picture, picture_hash = item.value
+    with contextlib.closing(found):
+        for done, one in enumerate(found, start=1):
             with np.errstate(over="ignore"):
-                features = np.asarray(compute(params, picture)).astype(plan.dtype)
+                features = one.maps.astype(plan.dtype)
             if not np.isfinite(features).all():
                 raise DataError(
-                    f"features of {item.name} are not finite in {plan.dtype}; use "
+                    f"features of {one.name} are not finite in {plan.dtype}; use "
                     "--feature-dtype float32"
                 )
+            image = one.image
             part = cells[offsets[image] : offsets[image + 1]]
             part[:] = features.reshape(part.shape)
-            checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": picture_hash}
+            checks[str(image)] = {"crc32": zlib.crc32(part), "rgb": one.rgb_sha256}
             if done % 20 == 0 or done == len(missing):
                 # The state last: what it names is on the disk.
                 cells.flush()

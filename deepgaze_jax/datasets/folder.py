@@ -44,6 +44,8 @@ class FixationDataset:
         subject_names: what each subject is called in the table.
         pictures: what returns the bytes of a picture's file; all who want a picture
             ask it, since there need not be a file.
+        file_sizes: int64 [n_images, 2], sizes of the pictures as they are, where
+            `image_sizes` and fixations are of resized ones, see `unified_sizes`.
     """
 
     name: str
@@ -54,6 +56,7 @@ class FixationDataset:
     fixations: Fixations
     subject_names: tuple[str, ...]
     pictures: PictureSource
+    file_sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -72,7 +75,7 @@ class FixationDataset:
         number = np.full(len(self), -1)
         number[chosen] = np.arange(len(chosen))
         own = self.fixations.of_images(chosen)
-        scales = self.pixels_per_dva
+        scales, sizes = self.pixels_per_dva, self.file_sizes
         return replace(
             self,
             image_names=tuple(self.image_names[k] for k in chosen),
@@ -80,6 +83,7 @@ class FixationDataset:
             pixels_per_dva=None if scales is None else scales[chosen],
             fixations=replace(own, image=number[own.image]),
             pictures=PicturePart(self.pictures, tuple(chosen.tolist())),
+            file_sizes=None if sizes is None else sizes[chosen],
         )
 
     def image_path(self, index: int) -> Path:
@@ -125,7 +129,8 @@ class FixationDataset:
             self._check_size(index, *size)
 
     def _check_size(self, index: int, height: int, width: int) -> None:
-        stated_height, stated_width = self.image_sizes[index]
+        sizes = self.image_sizes if self.file_sizes is None else self.file_sizes
+        stated_height, stated_width = sizes[index]
         if (height, width) != (stated_height, stated_width):
             raise DataError(
                 f"{self.pictures.where(index)}: is {width} x {height} pixels, but the "

@@ -26,6 +26,7 @@ __all__ = [
     "Position",
     "Source",
     "batches",
+    "behind",
     "read_ahead",
 ]
 
@@ -210,6 +211,31 @@ def read_ahead(
         # Also when the consumer stops early, or the user does: what is not yet begun
         # is dropped, what is under way is waited for.
         pool.shutdown(cancel_futures=True)
+
+
+def behind(values: Iterable[T]) -> Iterator[T]:
+    """Yield values, the next of which is always under way.
+
+    What is computed on a device is computed while the host looks at the one before.
+
+    Example:
+        >>> def made():
+        ...     for value in "ab":
+        ...         print("made", value)
+        ...         yield value
+        >>> for value in behind(made()):
+        ...     print("read", value)
+        made a
+        made b
+        read a
+        read b
+    """
+    waiting: collections.deque[T] = collections.deque()
+    for value in values:
+        waiting.append(value)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _steps(

@@ -1,4 +1,4 @@
-"""Features and readout on OSIE, two by two: what each is worth, alone and together.
+"""Features and readout on OSIE, two by two: what each is worth without the other.
 
     python experiments/osie/features_times_readout.py --data ../shared/data/osie \
         --runs runs/two_by_two

@@ -1,4 +1,4 @@
-"""What is ready of an evaluation, line by line, so that it can be interrupted."""
+"""What is ready of long work, line by line, so that it can be interrupted."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ __all__ = ["Journal"]
 
 
 class Journal:
-    """Entries for images of one model, kept in a file that only grows.
+    """Entries for images, kept in a file that only grows.
 
     Each entry is one line of JSON; a last line that was cut off is passed over.
 
