@@ -14,9 +14,9 @@ paper evaluates), the model `deepgaze2-mit1003.safetensors`, and `mit300.h5` for
 benchmark.
 
 As in the paper, pre-training sees SALICON's pictures as they are
-(`--salicon-pixels-per-dva 35`) and stops on MIT1003, and fine-tuning has ten folds.
-Unlike it, folds are 8/1/1, so that the test part never says when to stop; the solver is
-Adam; pictures of MIT1003 keep their size; SALICON's are not seen halved as well.
+(`--salicon-pixels-per-dva 35`) and stops on MIT1003, and fine-tuning has ten folds of
+pictures of 1024x768 or 768x1024. Unlike it, folds are 8/1/1, so that the test part
+never says when to stop; the solver is Adam; SALICON's pictures are not seen halved too.
 
 `--dry-run` prints the commands and estimates time and disk (`estimate.py`). This has
 been run on small made-up files in the original formats (a test does), not on the real
@@ -85,6 +85,7 @@ def steps(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
             fine / "model.safetensors",
             [
                 *("train", "--data", "mit1003", "--from", str(pre), "--what", "all"),
+                "--unify-sizes",
                 *epochs(arguments.epochs),
                 *("-o", str(fine), "--resume"),
             ],
