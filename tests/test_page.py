@@ -92,12 +92,13 @@ def open_page(browser, address):
 
     def open_page(**options):
         context = browser.new_context(viewport=DESKTOP, **options)
+        context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: _note(problems, message))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _local(problems, request.url, address))
-        page.goto(address, timeout=WAIT_MS)
+        page.goto(address)
         page.wait_for_selector("#gallery button")
         page.expected = expected
         return page
@@ -138,7 +139,7 @@ def choose(page, file, panel="a"):
 
 def finished(page, panel="a"):
     selector = f"#panel-{panel}[aria-busy=false] .numbers:not([hidden])"
-    page.wait_for_selector(selector, timeout=WAIT_MS)
+    page.wait_for_selector(selector)
     # Drawn with the next frame.
     page.evaluate("() => new Promise(f => requestAnimationFrame(() => setTimeout(f)))")
 
@@ -171,14 +172,26 @@ def give_box(page, x, y, width, height):
 
 
 def share(page, panel="a", *, differs_from=None):
-    """The share of the box, once there is one (another one)."""
+    """The share of the box in the number fields, once there is one (another one)."""
     page.wait_for_function(
-        "([selector, old]) => { const share = document.querySelector(selector);"
-        " return share.textContent !== '–' && share.dataset.share !== old }",
-        arg=[f"#panel-{panel} .share", differs_from],
-        timeout=WAIT_MS,
+        """([panel, old]) => {
+        const value = id => Number(document.getElementById(id).value);
+        const box = ['x', 'y', 'width', 'height'].map(name => value(`box-${name}`));
+        const [x, y, w, h] = box;
+        const here = `x ${x} to ${x + w - 1}, y ${y} to ${y + h - 1};`;
+        const find = name => document.querySelector(`#panel-${panel} .numbers ${name}`);
+        // B has other pixels than those of the fields.
+        const right = panel === 'b' || find('.box').textContent.startsWith(here);
+        const share = find('.share');
+        return right && share.textContent !== '–' && share.dataset.share !== old; }""",
+        arg=[panel, differs_from],
     )
     return page.get_attribute(f"#panel-{panel} .share", "data-share")
+
+
+def box_fields(page):
+    ids = ("box-x", "box-y", "box-width", "box-height")
+    return [int(page.input_value(f"#{one}")) for one in ids]
 
 
 def test_photograph_in_overlay_and_files_out(page, expected):
@@ -256,10 +269,7 @@ def test_share_of_a_box_is_numpys_sum(page, expected):
     page.mouse.move(view["x"] + 0.6 * view["width"], view["y"] + 0.4 * view["height"])
     page.mouse.move(view["x"] + 0.7 * view["width"], view["y"] + 0.1 * view["height"])
     page.mouse.up()
-    share(page, differs_from=first)
-    page.wait_for_timeout(300)
-    ids = ("box-x", "box-y", "box-width", "box-height")
-    x, y, width, height = (int(page.input_value(f"#{one}")) for one in ids)
+    x, y, width, height = box_fields(page)
     assert (x, y, width) == pytest.approx((102, 60, 257), abs=2)
     np.testing.assert_allclose(
         float(share(page)), density[y : y + height, x : x + width].sum(), rtol=1e-9
@@ -323,7 +333,7 @@ def test_everything_by_keyboard(page, expected):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")  # The box has ended.
-    page.wait_for_timeout(200)
+    assert box_fields(page) == [x - 6, y - 1, 31, 25]
     box = slice(y - 1, y + 24), slice(x - 6, x + 25)
     said = float(share(page))
     density = np.exp(expected.astype(np.float64))
@@ -341,7 +351,7 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(HOPPER.read_bytes()[:5000])
     page.set_input_files("#file", cut)
-    page.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_selector("#message:not([hidden])")
     assert "cut.jpg: is cut off" in page.inner_text("#message")
     # Nothing of the picture before looks like its result.
     assert page.is_hidden("#panel-a .numbers")
@@ -349,8 +359,7 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
     text.write_text("no picture")
     page.set_input_files("#file", text)
     page.wait_for_function(
-        "() => /not a picture/.test(document.querySelector('#message p').textContent)",
-        timeout=WAIT_MS,
+        "() => /not a picture/.test(document.querySelector('#message p').textContent)"
     )
     choose(page, HOPPER)
     assert page.is_hidden("#message")
@@ -364,7 +373,7 @@ def test_too_large_a_file_is_not_sent(page, tmp_path, address):
     sent = []
     page.on("request", lambda request: sent.append(request.method))
     page.set_input_files("#file", large)
-    page.wait_for_selector("#message:not([hidden])", timeout=WAIT_MS)
+    page.wait_for_selector("#message:not([hidden])")
     assert f"at most {limit / 1e6:.1f} MB" in page.inner_text("#message")
     assert "POST" not in sent
 
@@ -385,7 +394,8 @@ def test_server_that_is_away_can_be_asked_again(page):
 def test_key_is_asked_for_where_one_is_needed(browser):
     with serving("--api-key-env", "PAGE_KEY", PAGE_KEY="open sesame") as url:
         page = browser.new_page(viewport=DESKTOP)
-        page.goto(url, timeout=WAIT_MS)
+        page.set_default_timeout(WAIT_MS)
+        page.goto(url)
         page.wait_for_selector("#key-form:not([hidden])")
         page.fill("#key", "wrong")
         page.press("#key", "Enter")
@@ -449,9 +459,7 @@ def test_box_by_finger(open_page, expected):
     assert page.input_value("#box-width") == ""
     page.check("#draw")
     swipe()
-    share(page)
-    ids = ("box-x", "box-y", "box-width", "box-height")
-    x, y, width, height = (int(page.input_value(f"#{one}")) for one in ids)
+    x, y, width, height = box_fields(page)
     assert (x, y, width, height) == pytest.approx((102, 120, 103, 121), abs=2)
     density = np.exp(expected.astype(np.float64))
     np.testing.assert_allclose(
@@ -502,7 +510,9 @@ def test_two_pictures_on_one_scale(page, expected, tmp_path):
     density_b = np.exp(model.predict(other).astype(np.float64))
     np.testing.assert_allclose(b, density_b[50:150, 75:225].sum(), rtol=1e-9)
     page.check("input[value=density]", force=True)
-    page.wait_for_timeout(200)
+    page.wait_for_function(
+        "() => document.querySelector('#legend .ticks').textContent.includes('×')"
+    )
     highest = float(page.inner_text("#legend .ticks").split()[-1].rstrip("×"))
     # A narrow blur hides the steps of the model's grid, and lowers the highest a bit.
     peak = max(density.max() * density.size, density_b.max() * density_b.size)
@@ -553,16 +563,24 @@ def test_overlay_is_that_of_the_command_line(page, tmp_path):
     assert np.quantile(difference, 0.98) <= 3
 
 
+def drawn_fixations(page, n, *, other_than=None):
+    """The points in the file, once there are n, other ones than before."""
+    for _ in range(100):
+        if page.is_visible("#panel-a [data-save=fixations]"):
+            _, path = saved(page, "fixations")
+            points = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+            if len(points) == n and not np.array_equal(points, other_than):
+                return points
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{n} fixations were not drawn")
+
+
 def test_drawn_fixations_follow_the_density_and_the_seed(page, expected):
     choose(page, HOPPER)
     without = pixels(page, "result")
     page.check("#samples")
     page.fill("#sample-number", "4000")
-    page.wait_for_selector("[data-save=fixations]:not([hidden])")
-    page.wait_for_timeout(500)
-    _, path = saved(page, "fixations")
-    points = np.loadtxt(path, delimiter=",", skiprows=1)
-    assert points.shape == (4000, 2)
+    points = drawn_fixations(page, 4000)
     x, y = points.T
     assert (x >= 0).all() and (x < 512).all() and (y >= 0).all() and (y < 600).all()
     density = np.exp(expected.astype(np.float64))
@@ -575,13 +593,11 @@ def test_drawn_fixations_follow_the_density_and_the_seed(page, expected):
     assert np.abs(pixels(page, "result") - without).max() > 50
     # The same seed gives the same points, another one others.
     page.fill("#sample-seed", "1")
-    page.wait_for_timeout(500)
-    _, path = saved(page, "fixations")
-    assert not np.isin(np.loadtxt(path, delimiter=",", skiprows=1), points).any()
+    others = drawn_fixations(page, 4000, other_than=points)
+    assert not np.isin(others, points).any()
     page.fill("#sample-seed", "0")
-    page.wait_for_timeout(500)
-    _, path = saved(page, "fixations")
-    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", skiprows=1), points)
+    again = drawn_fixations(page, 4000, other_than=others)
+    np.testing.assert_array_equal(again, points)
 
 
 def test_each_pixel_is_drawn_by_its_probability(page):
