@@ -24,8 +24,8 @@ from deepgaze_jax.server.routes import Service, router
 
 __all__ = ["create_app"]
 
-# Pictures of one size that are computed together on an accelerator. On a CPU, one
-# picture keeps all cores busy: together they take as long as one after the other.
+# Pictures of one size that are computed together on an accelerator. On a CPU they take
+# longer together than one after the other (experiments/benchmarks/serve_load.py).
 _MAX_BATCH = 8
 
 _SAID = (
