@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 HOPPER = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 DESKTOP = {"width": 1280, "height": 900}
 
 
