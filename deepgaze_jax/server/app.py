@@ -16,6 +16,7 @@ from deepgaze_jax.server.config import ServeConfig
 from deepgaze_jax.server.engine import Engine
 from deepgaze_jax.server.examples import installed_examples
 from deepgaze_jax.server.guard import Guard
+from deepgaze_jax.server.housekeeping import Housekeeping
 from deepgaze_jax.server.models import ServedModels
 from deepgaze_jax.server.monitor import Monitor
 from deepgaze_jax.server.openapi import DESCRIPTION, describe
@@ -56,6 +57,7 @@ def create_app(
         max_queue=config.max_queue,
         timeout_s=config.timeout_s,
         max_batch=1 if jax.default_backend() == "cpu" else _MAX_BATCH,
+        housekeeping=Housekeeping(),
     )
     monitor = Monitor(lambda: engine.n_waiting, lambda: engine.n_computing)
     models = ServedModels(predictors)
