@@ -26,7 +26,7 @@ from deepgaze_jax.server.routes import Service, router
 __all__ = ["create_app"]
 
 # Pictures of one size that are computed together on an accelerator. On a CPU they take
-# as long together as one after the other, or longer (experiments/benchmarks/serve_load.py).
+# as long together as one after the other (experiments/benchmarks/serve_load.py).
 _MAX_BATCH = 8
 
 _SAID = (

@@ -10,9 +10,9 @@ from deepgaze_jax.programs import features_program, log_density_program
 
 __all__ = ["Housekeeping"]
 
-# After so many compilations. Each leaves 1 to 2 MB behind: what JAX remembers of tracing,
-# and pages that the allocator keeps. Programs of sizes that come again are compiled
-# again after it, which is cheap for one in so many.
+# After so many compilations. Each leaves 1 to 2 MB behind: what JAX remembers of
+# tracing, and pages that the allocator keeps. Programs of sizes that come again are
+# compiled again after it, which is cheap for one in so many.
 _NEW_SIZES = 64
 
 
