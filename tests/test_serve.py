@@ -174,11 +174,6 @@ def refused(capsys, *argv):
     return code, said[0].removeprefix("deepgaze: ")
 
 
-@pytest.fixture(autouse=True)
-def no_setting_of_the_whole_process(monkeypatch):
-    monkeypatch.setattr("deepgaze_jax.cli.serve.keep_compiled_programs", lambda: None)
-
-
 def test_a_port_that_is_taken(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

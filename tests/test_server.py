@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+import time
 
 import httpx
 import jsonschema
@@ -17,9 +18,12 @@ from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.images import load_image
 from deepgaze_jax.plotting import overlay
 from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.programs import features_program
 from deepgaze_jax.server.answers import pooled_log_density
 from deepgaze_jax.server.app import create_app
 from deepgaze_jax.server.config import ServeConfig
+from deepgaze_jax.server.engine import Engine
+from deepgaze_jax.server.housekeeping import Housekeeping
 
 pytestmark = pytest.mark.anyio
 
@@ -713,6 +717,57 @@ async def test_pictures_of_one_size_are_computed_together(icf, brake):
         np.testing.assert_allclose(npy(response), icf.predict(data), atol=1e-5)
     # The sixth of that size is cut off; it is found out when its group is decoded.
     assert computed == [1, 4, 1, 2]
+
+
+class Sweeping:
+    """Housekeeping that notes how many were computed meanwhile."""
+
+    def __init__(self):
+        self.times, self.engine = [], None
+
+    def due(self):
+        return not self.times
+
+    def tidy(self):
+        self.times.append(self.engine.n_computing)
+        time.sleep(0.2)
+        self.times.append(self.engine.n_computing)
+
+
+async def test_nothing_is_computed_while_it_is_tidied():
+    sweeping = Sweeping()
+    both = threading.Barrier(2)
+
+    def work(questions):
+        if questions == ["slow"]:
+            both.wait(10)
+            time.sleep(0.2)
+        elif questions == ["fast"]:
+            both.wait(10)
+        return questions
+
+    options = {"concurrency": 2, "max_queue": 9, "timeout_s": 9}
+    sweeping.engine = engine = Engine(work, housekeeping=sweeping, **options)
+    deadline = asyncio.get_running_loop().time() + 9
+    words = ["slow", "fast", "later", "last"]
+    answers = [engine.run(word, deadline) for word in words]
+    assert await asyncio.gather(*answers) == words
+    assert await engine.run("again", deadline) == "again"
+    await until(lambda: len(sweeping.times) == 2)
+    assert sweeping.times == [0, 0]
+    engine.close()
+
+
+def test_many_sizes_are_tidied_away(icf):
+    housekeeping = Housekeeping()
+    before = icf.predict(picture())
+    for width in range(20, 100):
+        features_program(icf.model, (20, width))
+    assert housekeeping.due()
+    housekeeping.tidy()
+    assert not housekeeping.due()
+    assert features_program.cache_info().currsize == 0
+    np.testing.assert_array_equal(icf.predict(picture()), before)
 
 
 async def test_failures_are_told_and_logged(icf, monkeypatch, caplog):

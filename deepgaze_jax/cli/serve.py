@@ -6,7 +6,6 @@ from typing import Annotated
 
 import tyro
 
-from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import say
 from deepgaze_jax.cli.options import unset
 from deepgaze_jax.errors import ConfigError
@@ -69,7 +68,8 @@ def serve(
         api_keys=_api_keys(api_key_file, api_key_env),
         cors_origins=cors,
     )
-    keep_compiled_programs()
+    # No programs are kept on the disk: whoever sends pictures of many sizes would fill
+    # it.
     # What takes no time is checked before what does.
     listener = listen(host, port)
     with listener:

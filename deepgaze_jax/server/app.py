@@ -16,6 +16,7 @@ from deepgaze_jax.server.config import ServeConfig
 from deepgaze_jax.server.engine import Engine
 from deepgaze_jax.server.examples import installed_examples
 from deepgaze_jax.server.guard import Guard
+from deepgaze_jax.server.housekeeping import Housekeeping
 from deepgaze_jax.server.models import ServedModels
 from deepgaze_jax.server.monitor import Monitor
 from deepgaze_jax.server.openapi import DESCRIPTION, describe
@@ -25,7 +26,7 @@ from deepgaze_jax.server.routes import Service, router
 __all__ = ["create_app"]
 
 # Pictures of one size that are computed together on an accelerator. On a CPU they take
-# longer together than one after the other (experiments/benchmarks/serve_load.py).
+# as long together as one after the other (experiments/benchmarks/serve_load.py).
 _MAX_BATCH = 8
 
 _SAID = (
@@ -56,6 +57,7 @@ def create_app(
         max_queue=config.max_queue,
         timeout_s=config.timeout_s,
         max_batch=1 if jax.default_backend() == "cpu" else _MAX_BATCH,
+        housekeeping=Housekeeping(),
     )
     monitor = Monitor(lambda: engine.n_waiting, lambda: engine.n_computing)
     models = ServedModels(predictors)

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepgaze_jax.server.housekeeping import Housekeeping
 from deepgaze_jax.server.problems import Problem
 
 __all__ = ["Engine"]
@@ -36,6 +37,7 @@ class Engine:
         max_queue: admitted requests beyond those.
         timeout_s: how long an admitted request may take.
         max_batch: questions of one key that are answered together, if they wait.
+        housekeeping: done when it is due, while nothing is computed.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Engine:
         max_queue: int,
         timeout_s: float,
         max_batch: int = 1,
+        housekeeping: Housekeeping | None = None,
     ):
         self.draining = False
         self.n_admitted = 0
@@ -56,7 +59,10 @@ class Engine:
         self._max_queue = max_queue
         self._timeout_s = timeout_s
         self._mean_s = 1.0
-        self._lock = threading.Lock()
+        self._housekeeping = housekeeping
+        self._lock = threading.Condition()
+        # Held by whoever begins to compute, for a moment, and while it is tidied.
+        self._gate = threading.Lock()
         self._waiting: collections.deque[_Job] = collections.deque()
         self._threads = ThreadPoolExecutor(concurrency, "compute")
 
@@ -141,12 +147,13 @@ class Engine:
         return str(max(1, math.ceil(wait_s)))
 
     def _answer_next(self) -> None:
-        jobs = self._take()
-        if not jobs:
-            return
+        with self._gate:
+            jobs = self._take()
+            if not jobs:
+                return
+            with self._lock:
+                self.n_computing += 1
         begun = time.monotonic()
-        with self._lock:
-            self.n_computing += 1
         try:
             answers = self._work([job.question for job in jobs])
         except Exception as error:
@@ -155,8 +162,22 @@ class Engine:
         with self._lock:
             self.n_computing -= 1
             self._mean_s += _LATEST * (seconds - self._mean_s)
+            self._lock.notify_all()
         for job, answer in zip(jobs, answers, strict=True):
             job.done.set_result(answer)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Let the others finish, let nobody begin, and tidy, if that is due."""
+        if self._housekeeping is None or not self._housekeeping.due():
+            return
+        if self._gate.acquire(blocking=False):
+            try:
+                with self._lock:
+                    self._lock.wait_for(lambda: self.n_computing == 0)
+                self._housekeeping.tidy()
+            finally:
+                self._gate.release()
 
     def _take(self) -> list[_Job]:
         """Return the next job, and those that are answered together with it.
