@@ -207,6 +207,39 @@ def test_pictures_are_dealt_over_devices(monkeypatch):
         np.testing.assert_array_equal(found[name], predictor.predict(name))
 
 
+def test_batches_of_one_size():
+    sizes = [(24, 36), (36, 24)]
+    for k in range(24):
+        save_picture(f"in/{k:02}.png", k, *sizes[k % 5 == 0])
+    predictor = load_pretrained("icf")
+    shapes, found = [], {}
+
+    class Watching(type(predictor)):
+        def features(self, picture, **options):
+            shapes.append(picture.shape)
+            if len(picture) == 2:
+                raise MemoryError("too much at once")
+            return super().features(picture, **options)
+
+    targets, _ = targets_of([Path("in")], Path("out"))
+    outcomes = predict_pictures(
+        Watching(**vars(predictor)),
+        targets,
+        Settings(),
+        lambda target, _, log_density: found.update({target.image: log_density}),
+        batch_size=4,
+    )
+    assert [outcome.error for outcome in outcomes] == [""] * 24
+    assert {len(shape) for shape in shapes} == {4}
+    assert {shape[0] for shape in shapes} <= {1, 2, 4} and (4, 24, 36, 3) in shapes
+    # Each picture was in one batch, or alone after a batch of two that failed.
+    n_pictures = sum(shape[0] for shape in shapes if shape[0] != 2)
+    assert n_pictures == 24
+    for path, log_density in found.items():
+        expected = predictor.predict(path)
+        np.testing.assert_allclose(log_density, expected, rtol=0, atol=1e-5)
+
+
 def test_no_more_pictures_are_under_way_than_there_are_threads(monkeypatch):
     for k in range(40):
         save_picture(f"in/{k:02}.png", k)
