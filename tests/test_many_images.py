@@ -1,5 +1,6 @@
 """Folders, patterns and lists of pictures: names, kills, going on, bad files."""
 
+import errno
 import json
 import os
 import signal
@@ -260,6 +261,37 @@ def test_no_more_pictures_are_under_way_than_there_are_threads(monkeypatch):
     assert len(read) < 30
     outcomes.close()
     assert len(read) < 30
+
+
+def test_a_full_disk_stops_the_run(capsys, monkeypatch):
+    for k in range(30):
+        save_picture(f"in/{k:02}.png", k)
+    written = []
+
+    def write_png(path, picture):
+        written.append(path)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("deepgaze_jax.many_images.results.write_png", write_png)
+    code, out, err = run(capsys, "in", "-o", "out")
+    assert code == 1 and err.count("\n") == 1 and "No space left on device" in err
+    assert len(out.splitlines()) <= 3 and len(written) < 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_text(album):
+    name = os.fsencode("album/") + b"caf\xe9.png"
+    os.rename("album/b.png", name)
+    Path("list.txt").write_bytes(name + b"\nalbum/x/a.png\n")
+    command = [sys.executable, "-W", "error", "-m", "deepgaze_jax", "predict"]
+    command += ["list.txt", "-o", "out", "--model", "icf", "--resume"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    for n_lines in (2, 0):
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert done.returncode == 0 and len(done.stdout.splitlines()) == n_lines
+    made = [os.fsencode(file) for file in Path("out/album").iterdir()]
+    assert b"out/album/caf\xe9_log_density.npy" in made
 
 
 # --- going on -----------------------------------------------------------------------
