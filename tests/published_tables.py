@@ -287,7 +287,67 @@ def batch_table():
     return {"ICF": found["icf-osie"], "DeepGaze II": found["deepgaze2-osie"]}
 
 
+def folder_table():
+    rows = {}
+    for title, model in (("ICF", "icf"), ("DeepGaze II", "deepgaze2")):
+        one = stored("folder_speed.json")[model]
+        (loop,), (ours,) = one["loop_seconds"], one["folder_seconds"]
+        cells = [one["photographs"], loop, ours, one["loop_over_folder"]]
+        rows[title] = [[cell] for cell in cells]
+    return rows
+
+
+def costs():
+    """Measured figures of both models, photographs a second, and share of the time."""
+    models = stored("stage_costs.json")["models"]
+    return [models["icf"], models["deepgaze2"]], 1e9 / (30 * 24 * 3600), 0.8
+
+
+def core_seconds(model, *steps):
+    return sum(model["steps"][step]["core_seconds"] for step in steps)
+
+
+def work_table():
+    models, rate, busy = costs()
+    density = [
+        core_seconds(m, "read and decode", "network and density") for m in models
+    ]
+    overlay = [
+        density[k] + core_seconds(m, "draw the overlay", "compress the overlay")
+        for k, m in enumerate(models)
+    ]
+
+    def gigabits(kind):
+        return [rate * model["bytes"][kind] * 8 / 1e9 for model in models]
+
+    rows = {
+        "core seconds a photograph: densities": density,
+        "core seconds a photograph: overlay as well": overlay,
+        "cores for densities": [rate * seconds / busy for seconds in density],
+        "cores for densities and overlays": [rate * s / busy for s in overlay],
+        "Gbit/s of photographs": gigabits("photograph"),
+        "Gbit/s of densities, h5 and float16": gigabits("h5, float16"),
+        "Gbit/s of densities, npy": gigabits("npy"),
+    }
+    return {title: [[value] for value in values] for title, values in rows.items()}
+
+
+def terabytes_table():
+    models, _, _ = costs()
+    return {
+        kind: [[model["bytes"][kind] / 1000] for model in models]
+        for kind in models[0]["bytes"]
+    }
+
+
 TABLES = {
+    (
+        EXPERIMENTS,
+        "| `deepgaze predict` of a list | photographs | loop, s | `predict`, s | "
+        "times as fast |",
+    ): folder_table,
+    (EXPERIMENTS, "| in all | ICF | DeepGaze II |"): work_table,
+    (EXPERIMENTS, "| TB | ICF | DeepGaze II |"): terabytes_table,
     (EXPERIMENTS, "| claim | paper | here |"): claims_table,
     (
         EXPERIMENTS,

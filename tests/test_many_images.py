@@ -1,5 +1,6 @@
 """Folders, patterns and lists of pictures: names, kills, going on, bad files."""
 
+import errno
 import json
 import os
 import signal
@@ -207,6 +208,39 @@ def test_pictures_are_dealt_over_devices(monkeypatch):
         np.testing.assert_array_equal(found[name], predictor.predict(name))
 
 
+def test_batches_of_one_size():
+    sizes = [(24, 36), (36, 24)]
+    for k in range(24):
+        save_picture(f"in/{k:02}.png", k, *sizes[k % 5 == 0])
+    predictor = load_pretrained("icf")
+    shapes, found = [], {}
+
+    class Watching(type(predictor)):
+        def features(self, picture, **options):
+            shapes.append(picture.shape)
+            if len(picture) == 2:
+                raise MemoryError("too much at once")
+            return super().features(picture, **options)
+
+    targets, _ = targets_of([Path("in")], Path("out"))
+    outcomes = predict_pictures(
+        Watching(**vars(predictor)),
+        targets,
+        Settings(),
+        lambda target, _, log_density: found.update({target.image: log_density}),
+        batch_size=4,
+    )
+    assert [outcome.error for outcome in outcomes] == [""] * 24
+    assert {len(shape) for shape in shapes} == {4}
+    assert {shape[0] for shape in shapes} <= {1, 2, 4} and (4, 24, 36, 3) in shapes
+    # Each picture was in one batch, or alone after a batch of two that failed.
+    n_pictures = sum(shape[0] for shape in shapes if shape[0] != 2)
+    assert n_pictures == 24
+    for path, log_density in found.items():
+        expected = predictor.predict(path)
+        np.testing.assert_allclose(log_density, expected, rtol=0, atol=1e-5)
+
+
 def test_no_more_pictures_are_under_way_than_there_are_threads(monkeypatch):
     for k in range(40):
         save_picture(f"in/{k:02}.png", k)
@@ -227,6 +261,37 @@ def test_no_more_pictures_are_under_way_than_there_are_threads(monkeypatch):
     assert len(read) < 30
     outcomes.close()
     assert len(read) < 30
+
+
+def test_a_full_disk_stops_the_run(capsys, monkeypatch):
+    for k in range(30):
+        save_picture(f"in/{k:02}.png", k)
+    written = []
+
+    def write_png(path, picture):
+        written.append(path)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("deepgaze_jax.many_images.results.write_png", write_png)
+    code, out, err = run(capsys, "in", "-o", "out")
+    assert code == 1 and err.count("\n") == 1 and "No space left on device" in err
+    assert len(out.splitlines()) <= 3 and len(written) < 20
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_text(album):
+    name = os.fsencode("album/") + b"caf\xe9.png"
+    os.rename("album/b.png", name)
+    Path("list.txt").write_bytes(name + b"\nalbum/x/a.png\n")
+    command = [sys.executable, "-W", "error", "-m", "deepgaze_jax", "predict"]
+    command += ["list.txt", "-o", "out", "--model", "icf", "--resume"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    for n_lines in (2, 0):
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert done.returncode == 0 and len(done.stdout.splitlines()) == n_lines
+    made = [os.fsencode(file) for file in Path("out/album").iterdir()]
+    assert b"out/album/caf\xe9_log_density.npy" in made
 
 
 # --- going on -----------------------------------------------------------------------

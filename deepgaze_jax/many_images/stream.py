@@ -16,6 +16,7 @@ from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.datasets.pipeline import read_ahead
 from deepgaze_jax.errors import DataError, InputError
 from deepgaze_jax.images import load_image
+from deepgaze_jax.many_images.batches import Batches
 from deepgaze_jax.many_images.results import Stamp, stamp
 from deepgaze_jax.many_images.settings import Settings
 from deepgaze_jax.many_images.targets import Target
@@ -31,6 +32,8 @@ _PICTURE_BYTES = 100
 _PER_DEVICE = 2
 # Threads that decode, draw and write meanwhile: one per core, but at most
 _MOST_HELPERS = 16
+# Pictures of one size that an accelerator takes at once; a CPU gains nothing by it.
+_BATCH = 8
 
 # Nothing can be written any more: going on would compute for nothing.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -64,6 +67,7 @@ def predict_pictures(
     write: Callable[[Target, np.ndarray, np.ndarray], None],
     devices: Sequence[jax.Device] | None = None,
     max_memory: float | None = None,
+    batch_size: int | None = None,
 ) -> Iterator[Outcome]:
     """Yield what became of each picture, in order, after its results were written.
 
@@ -80,13 +84,19 @@ def predict_pictures(
         devices: that the pictures are dealt over; by default all of this process.
         max_memory: bytes that this process may take on a CPU, see `Predictor.predict`;
             pictures then come one after another.
+        batch_size: pictures of one size that go through the network together, where so
+            many are waiting; by default one on a CPU. With more, results depend on
+            which these are, to rounding.
 
     Raises:
         OSError: nothing can be written any more.
         ConfigError: settings that fit no picture.
     """
     devices = jax.local_devices() if devices is None else devices
+    if batch_size is None:
+        batch_size = 1 if devices[0].platform == "cpu" else _BATCH
     places = _Places(predictor, devices)
+    batches = Batches(places.free, batch_size) if batch_size > 1 else None
     room = _Room(alone=max_memory is not None)
 
     def one(target: Target) -> Outcome:
@@ -94,7 +104,9 @@ def predict_pictures(
             if target.problem:
                 raise InputError(target.problem)
             with room.of(_peak_bytes(predictor, target, settings)):
-                return _predict_one(places, target, settings, write, max_memory)
+                return _predict_one(
+                    places, batches, target, settings, write, max_memory
+                )
         except (InputError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
             if getattr(error, "errno", None) in _DISK_FULL:
                 raise
@@ -103,13 +115,15 @@ def predict_pictures(
             return Outcome(target, error=line if name in line else f"{name}: {line}")
 
     helpers = min(max(2, os.cpu_count() or 1), _MOST_HELPERS)
-    threads = min(_PER_DEVICE * len(devices) + helpers, max(1, len(targets)))
+    places_and_queue = _PER_DEVICE * len(devices) * batch_size
+    threads = min(places_and_queue + helpers, max(1, len(targets)))
     with contextlib.closing(read_ahead(one, targets, threads, threads + 2)) as done:
         yield from done
 
 
 def _predict_one(
     places: "_Places",
+    batches: Batches | None,
     target: Target,
     settings: Settings,
     write: Callable[[Target, np.ndarray, np.ndarray], None],
@@ -119,14 +133,18 @@ def _predict_one(
     picture = load_image(target.image)
     size = picture.shape[:2]
     fold = places.predictor.fold_for(picture, settings.fold)
-    plan = places.predictor.plan(size, settings.pixels_per_dva, max_memory)
-    with places.free() as predictor:
-        log_density = predictor.predict_picture(
-            picture,
-            center_bias=settings.center_bias,
-            pixels_per_dva=settings.pixels_per_dva,
-            fold=fold,
-            max_memory=max_memory,
+    scale = settings.pixels_per_dva
+    plan = places.predictor.plan(size, scale, max_memory)
+    options = {"center_bias": settings.center_bias, "pixels_per_dva": scale}
+    if batches is None:
+        with places.free() as predictor:
+            log_density = predictor.predict_picture(
+                picture, fold=fold, max_memory=max_memory, **options
+            )
+    else:
+        features = batches.features(picture, scale)
+        log_density = places.predictor.log_density_of_features(
+            features, size, fold=fold, **options
         )
     write(target, picture, log_density)
     return Outcome(target, fold, size, known, plan)
