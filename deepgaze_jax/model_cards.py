@@ -43,8 +43,8 @@ class FoldMembership:
             >>> fold = {"train": [0], "validation": [], "test": [1]}
             >>> card = {"images": images, "folds": [fold]}
             >>> membership = FoldMembership.of_card(card)
-            >>> membership.unseen_fold("bb"), membership.has_seen("aa")
-            (0, True)
+            >>> membership.unseen_folds("bb"), membership.has_seen("aa")
+            ((0,), True)
         """
         try:
             hashes = [str(image["rgb_sha256"]) for image in card.get("images") or []]
@@ -66,12 +66,16 @@ class FoldMembership:
                 f"rgb_sha256, and for each fold {', '.join(_PARTS)} as positions in it"
             ) from error
 
-    def unseen_fold(self, rgb_hash: str) -> int | None:
-        """Return the first fold that is tested on a picture without having seen it."""
+    def unseen_folds(self, rgb_hash: str) -> tuple[int, ...]:
+        """Return the first fold that is tested on a picture without having seen it.
+
+        With it those that have the same parts, as where a fold was trained with several
+        seeds; nothing, where there is no such fold.
+        """
         for number, fold in enumerate(self.folds):
             if rgb_hash in fold["test"] and not self.has_seen(rgb_hash, number):
-                return number
-        return None
+                return tuple(k for k, other in enumerate(self.folds) if other == fold)
+        return ()
 
     def has_seen(
         self, rgb_hash: str, fold: int | Literal["mixture"] = "mixture"

@@ -37,6 +37,9 @@ _PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measu
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
 
+#: A fold, some folds to be mixed, or all of them.
+Chosen = int | tuple[int, ...] | Literal["mixture"]
+
 #: A name, a `.npy` file or an array.
 CenterBias = str | Path | np.ndarray
 
@@ -147,8 +150,8 @@ class Predictor:
         features = self.features(picture, pixels_per_dva=pixels_per_dva)
         return self.log_density_of_features(features, size, fold=fold, **options)
 
-    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> int | Literal["mixture"]:
-        """Return the fold that a rule means for a picture.
+    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> Chosen:
+        """Return the fold that a rule means for a picture, or all seeds of that fold.
 
         Args:
             picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
@@ -159,8 +162,18 @@ class Predictor:
         """
         if fold != "auto":
             return self._checked(fold)
-        unseen = self.membership.unseen_fold(rgb_sha256(picture))
-        return "mixture" if unseen is None else unseen
+        return self.unseen(rgb_sha256(picture))
+
+    def unseen(self, rgb_hash: str) -> Chosen:
+        """Return what has not seen a picture: a fold, its seeds, or the mixture.
+
+        Args:
+            rgb_hash: from `rgb_sha256`.
+        """
+        folds = self.membership.unseen_folds(rgb_hash)
+        if not folds:
+            return "mixture"
+        return folds[0] if len(folds) == 1 else folds
 
     def features(
         self, picture: np.ndarray, *, pixels_per_dva: float | None = None
@@ -199,7 +212,7 @@ class Predictor:
         *,
         center_bias: CenterBias | None = None,
         pixels_per_dva: float | None = None,
-        fold: int | Literal["mixture"] = "mixture",
+        fold: Chosen = "mixture",
         without_center_bias: bool = False,
     ) -> np.ndarray:
         """Return the log density of a picture whose features are known.
@@ -209,7 +222,7 @@ class Predictor:
             image_size: height and width of the picture.
             center_bias: see `predict`.
             pixels_per_dva: with which the features were computed.
-            fold: "mixture" or the number of a fold.
+            fold: "mixture", the number of a fold, or the numbers of some to be mixed.
             without_center_bias: see `predict`.
 
         Returns:
@@ -232,7 +245,8 @@ class Predictor:
         params = {"readout": self.params["readout"]}
         params["finalizer"] = self.params["finalizer"]
         if self._checked(fold) != "mixture":
-            params = jax.tree.map(lambda leaf: leaf[fold : fold + 1], params)
+            own = np.array(fold).reshape(-1)
+            params = jax.tree.map(lambda leaf: leaf[own], params)
         bias = None
         if not without_center_bias:
             bias = self._center_bias(center_bias, fold, image_size, size)
@@ -251,14 +265,14 @@ class Predictor:
         image_size: tuple[int, int],
         *,
         center_bias: CenterBias | None = None,
-        fold: int | Literal["mixture"] = "mixture",
+        fold: Chosen = "mixture",
     ) -> np.ndarray:
         """Return the center bias that a prediction uses, at the picture's own size.
 
         Args:
             image_size: height and width of the picture.
             center_bias: see `predict`.
-            fold: "mixture" or the number of a fold.
+            fold: "mixture", the number of a fold, or the seeds of one.
 
         Returns:
             float32 [H, W], log-sum-exp 0.
@@ -340,6 +354,8 @@ class Predictor:
         """Return the fold if there is such a one."""
         if fold == "mixture":
             return fold
+        if isinstance(fold, tuple) and fold:
+            return tuple(self._checked(one) for one in fold)
         whole = isinstance(fold, int | np.integer) and not isinstance(fold, bool)
         if not whole or not 0 <= fold < self.n_folds:
             raise ConfigError(
@@ -351,13 +367,15 @@ class Predictor:
     def _center_bias(
         self,
         center_bias: CenterBias | None,
-        fold: int | Literal["mixture"],
+        fold: Chosen,
         image_size: tuple[int, int],
         model_size: tuple[int, int],
     ) -> np.ndarray:
         """Return the wanted center bias at the size of the model's image."""
         if center_bias is None:
-            own = self.center_biases[-1 if fold == "mixture" else fold]
+            # Seeds of a fold have the same one.
+            first = fold[0] if isinstance(fold, tuple) else fold
+            own = self.center_biases[-1 if fold == "mixture" else first]
             return resample_log_density(own, *model_size)
         if isinstance(center_bias, str) and center_bias == "uniform":
             return uniform_log_density(*model_size)

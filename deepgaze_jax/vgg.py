@@ -24,12 +24,14 @@ __all__ = [
     "CONVOLUTIONS",
     "MEAN_RGB",
     "TAPS",
+    "convolve",
     "for_cpu",
     "init_params",
     "tap_channels",
     "tap_grid",
     "tap_stride",
     "vgg19_features",
+    "walk",
 ]
 
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -158,26 +160,37 @@ def vgg19_features(
             )
             for tap in taps
         }
-    found = _walk(
+    found = walk(
+        TAPS,
         x,
         taps,
-        lambda name, x: _convolve(x, params[name]["kernel"], params[name]["bias"]),
+        lambda name, x: convolve(x, params[name]["kernel"], params[name]["bias"]),
         lambda _, x: jnp.maximum(x, 0),
         lambda x: pool_max(x, 2),
     )
     return {tap: maps.reshape(*batch, *maps.shape[1:]) for tap, maps in found.items()}
 
 
-def _walk(
+def walk(
+    names: Sequence[str],
     x: Any,
     taps: Sequence[str],
     convolve: Callable[[str, Any], Any],
     relu: Callable[[str, Any], Any],
     pool: Callable[[Any], Any],
 ) -> dict[str, Any]:
-    """Return the wanted taps of the network, which is made of three kinds of steps."""
+    """Return the wanted taps of a network, which is made of three kinds of steps.
+
+    Args:
+        names: of all its taps, bottom to top.
+        x: what comes in.
+        taps: those wanted.
+        convolve: `(name, x) -> x` for the steps named `conv`.
+        relu: the same for those named `relu`.
+        pool: `x -> x` for the others.
+    """
     found = {}
-    for name in TAPS[: max(map(TAPS.index, taps)) + 1]:
+    for name in names[: max(map(names.index, taps)) + 1]:
         if name.startswith("conv"):
             x = convolve(name, x)
         elif name.startswith("relu"):
@@ -212,7 +225,7 @@ def _winograd_features(
 ) -> dict[str, jax.Array]:
     """Return the wanted taps of one image [height, width, 3] less the mean."""
 
-    def convolve(name: str, x: Any) -> Planes:
+    def convolved(name: str, x: Any) -> Planes:
         values = params[name]
         if name == "conv1_1":
             planes = _first_planes(x, values["kernel"], values["bias"])
@@ -225,17 +238,17 @@ def _winograd_features(
         done = name != "relu1_1" and name.replace("relu", "conv") not in taps
         return x if done else x.relu()
 
-    found = _walk(x, taps, convolve, relu, max_pool_planes)
+    found = walk(TAPS, x, taps, convolved, relu, max_pool_planes)
     return {tap: planes.maps() for tap, planes in found.items()}
 
 
 @jax.jit
 def _first_planes(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """Return the values of the planes of conv1_1 for one image [height, width, 3]."""
-    return Planes.of_maps(_convolve(x[None], kernel, bias)[0]).values
+    return Planes.of_maps(convolve(x[None], kernel, bias)[0]).values
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """Return the 3x3 convolution with zero padding SAME, plus bias."""
     y = lax.conv_general_dilated(
         x,

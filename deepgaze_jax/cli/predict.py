@@ -240,7 +240,9 @@ def _predict_one(
     with replacing(target.log_density) as temporary, temporary.open("wb") as file:
         np.save(file, log_density)
     write_png(target.overlay, drawing)
-    own = "pooled" if fold == "mixture" else f"fold {fold}"
+    own = "pooled"
+    if fold != "mixture":
+        own = f"fold {' and '.join(map(str, np.array(fold).reshape(-1)))}"
     return {
         "image": str(target.image),
         "log_density": str(target.log_density),
