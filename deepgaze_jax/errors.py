@@ -9,6 +9,8 @@ __all__ = [
     "DataError",
     "DeepGazeError",
     "InputError",
+    "NotAPictureError",
+    "TooLargeError",
     "TrainingError",
     "WeightsError",
 ]
@@ -20,6 +22,14 @@ class DeepGazeError(Exception):
 
 class InputError(DeepGazeError):
     """A picture, array or argument is not what the function takes."""
+
+
+class NotAPictureError(InputError):
+    """Bytes that are no picture of a known format, whole or damaged."""
+
+
+class TooLargeError(InputError):
+    """A picture with more pixels than are allowed, or than fit into memory."""
 
 
 class DataError(DeepGazeError):

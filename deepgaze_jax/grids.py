@@ -18,6 +18,7 @@ from deepgaze_jax.ops import (
     nearest_index,
     pool_mean,
     pooled_size,
+    same_padding,
     torch_nearest_index,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "map_cells_of_grid",
     "pixel_grid",
     "shrink",
+    "shrink_matrix",
     "shrunk_size",
 ]
 
@@ -70,6 +72,37 @@ def shrink(x: jax.Array, factor: int, sampling: Sampling = "mean") -> jax.Array:
         return pool_mean(x, factor)
     rows, columns = (shrunk_size(n, factor, sampling) * factor for n in x.shape[-3:-1])
     return x[..., :rows:factor, :columns:factor, :]
+
+
+def shrink_matrix(
+    index: np.ndarray, factor: int, n: int, sampling: Sampling
+) -> np.ndarray:
+    """Return the matrix that picks cells along an axis and shrinks what it picked.
+
+    `shrink` is linear and treats both axes alike, so a map that is enlarged by indices
+    and then shrunk never has to be there at its full size.
+
+    Args:
+        index: int [size], the cell, below n, that each pixel of the axis is.
+        factor: see `shrink`.
+        n: cells of the axis.
+        sampling: see `shrink`.
+
+    Returns:
+        float64 [shrunk_size(size), n], rows sum to one.
+
+    Example:
+        >>> shrink_matrix(np.array([0, 0, 1, 2]), 2, 3, "mean").tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]
+    """
+    n_shrunk = shrunk_size(len(index), factor, sampling)
+    matrix = np.zeros((n_shrunk, n))
+    if sampling == "nearest":
+        matrix[np.arange(n_shrunk), index[: n_shrunk * factor : factor]] = 1
+        return matrix
+    before, _ = same_padding(len(index), factor)
+    np.add.at(matrix, ((np.arange(len(index)) + before) // factor, index), 1)
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def cells_of_pixels(size: int, stride: int, sampling: Sampling = "mean") -> np.ndarray:
@@ -145,6 +178,20 @@ class PixelGrid:
         columns = np.bincount(self.columns, minlength=self.shape[1])
         with np.errstate(divide="ignore"):
             return np.log(np.outer(rows, columns)).astype(np.float32)
+
+    def normalise_and_expand(self, grid: np.ndarray) -> np.ndarray:
+        """Return a log density on the pixels, float32 [height, width], log-sum-exp 0.
+
+        Args:
+            grid: natural logarithm per pixel, up to a constant, [rows, columns].
+        """
+        grid = np.asarray(grid, np.float64)
+        rows = np.bincount(self.rows, minlength=self.shape[0])
+        columns = np.bincount(self.columns, minlength=self.shape[1])
+        # The sum over pixels is one over cells: nothing large is made but the result.
+        top = grid.max()
+        total = top + np.log(rows @ np.exp(grid - top) @ columns)
+        return self.expand((grid - total).astype(np.float32))
 
     def expand(self, grid: jax.Array) -> jax.Array:
         """Return maps on the pixels, `*batch height width`, from maps on the grid."""

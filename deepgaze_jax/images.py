@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import InputError, NotAPictureError, TooLargeError
 from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
-__all__ = ["MAX_PIXELS", "load_image", "rgb_sha256"]
+__all__ = ["MAX_PIXELS", "as_bytes", "load_image", "rgb_sha256"]
+
+# Rows of a picture that are converted together.
+_ROWS = 256
 
 #: Pictures with more pixels are refused before they are decoded (1.8 GB as float32).
 MAX_PIXELS = 150_000_000
@@ -61,9 +64,10 @@ def load_image(
         A new array; whoever receives it may write into it.
 
     Raises:
-        InputError: missing, no picture, cut off, too large, or an array of another
-            shape, type or range. A float array with no value above 1 is refused: it
-            is most likely scaled to 0..1 and would be seen as black.
+        InputError: missing, no picture (`NotAPictureError`), cut off, too large
+            (`TooLargeError`), or an array of another shape, type or range. A float
+            array with no value above 1 is refused: it is most likely scaled to 0..1
+            and would be seen as black.
 
     Example:
         >>> load_image(np.full((2, 3), 255, np.uint8)).shape
@@ -125,8 +129,26 @@ def rgb_sha256(image: np.ndarray) -> str:
         raise InputError("the hash is taken of RGB 0..255; other values were given")
     height, width, _ = image.shape
     digest = hashlib.sha256(f"RGB {height} {width}\n".encode())
-    digest.update(np.ascontiguousarray(np.rint(image).astype(np.uint8)))
+    digest.update(as_bytes(image))
     return digest.hexdigest()
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """Return a picture rounded to uint8 (halves to even).
+
+    Args:
+        image: RGB 0..255, [height, width, 3], as `load_image` returns it.
+
+    Example:
+        >>> as_bytes(np.full((1, 1, 3), 2.5, np.float32)).tolist()
+        [[[2, 2, 2]]]
+    """
+    rounded = np.empty(image.shape, np.uint8)
+    # A few rows after another, so that memory is that of the result.
+    for first in range(0, len(image), _ROWS):
+        rows = slice(first, first + _ROWS)
+        rounded[rows] = np.rint(image[rows])
+    return rounded
 
 
 def _from_path(path: Path, max_pixels: int) -> np.ndarray:
@@ -154,7 +176,9 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
     if not head:
         raise InputError(f"{name}: is empty (0 bytes)")
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        raise InputError(f"{name}: is a HEIC photograph; convert it to JPEG or PNG")
+        raise NotAPictureError(
+            f"{name}: is a HEIC photograph; convert it to JPEG or PNG"
+        )
     formats = picture_formats()
     # Pillow warns of odd metadata, which does no harm, and of large pictures, for which
     # the limit below speaks.
@@ -162,12 +186,12 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
         try:
             image = Image.open(file, formats=formats)
         except Image.DecompressionBombError as error:
-            raise InputError(
+            raise TooLargeError(
                 f"{name}: is larger than Pillow decodes ({_line(error)}); shrink it "
                 "(or in Python raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels)"
             ) from None
         except UnidentifiedImageError:
-            raise InputError(
+            raise NotAPictureError(
                 f"{name}: is not a picture, or its start is missing; expected one of "
                 f"{', '.join(formats)}"
             ) from None
@@ -180,9 +204,9 @@ def _from_file(file: io.BufferedIOBase, name: str, max_pixels: int) -> np.ndarra
 def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     width, height = image.size
     if width * height > max_pixels:
-        raise InputError(
-            f"{name}: has {width}x{height} = {width * height / 1e6:.0f} megapixels; at "
-            f"most {max_pixels / 1e6:.0f} are decoded: shrink it (or in Python raise "
+        raise TooLargeError(
+            f"{name}: has {width}x{height} = {width * height / 1e6:.4g} megapixels; at "
+            f"most {max_pixels / 1e6:.4g} are decoded: shrink it (or in Python raise "
             "max_pixels)"
         )
     if width * height == 0:
@@ -200,7 +224,7 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
             image.load()
             values = _channels(_upright(image))
         except MemoryError:
-            raise InputError(
+            raise TooLargeError(
                 f"{name}: {width}x{height} pixels do not fit in memory; shrink it"
             ) from None
         except Exception as error:

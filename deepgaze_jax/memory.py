@@ -7,33 +7,42 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import TooLargeError
 
-__all__ = ["available_memory", "require_memory"]
+__all__ = ["available_memory", "require_memory", "resident_memory"]
 
 
-def require_memory(n_bytes: float, what: str, remedy: str) -> None:
+def require_memory(
+    n_bytes: float, what: str, remedy: str, allowed: float | None = None
+) -> None:
     """Return nothing if there seems to be enough memory, or if that is unknown.
 
     Args:
         n_bytes: how much will be taken.
         what: takes it.
         remedy: what to do.
+        allowed: bytes that the whole process may take, in place of what there is.
 
     Raises:
-        InputError: less is available.
+        TooLargeError: less is available.
 
     Example:
         >>> require_memory(1e18, "this picture", "shrink it")
         Traceback (most recent call last):
-        deepgaze_jax.errors.InputError: this picture needs about 1000000000.0 GB of \
+        deepgaze_jax.errors.TooLargeError: this picture needs about 1000000000.0 GB of \
 memory, ... GB are available; shrink it
     """
-    available = available_memory()
+    if allowed is None:
+        available, are = available_memory(), "are available"
+    else:
+        available, are = (
+            allowed - (resident_memory() or 0),
+            "are allowed beside the rest",
+        )
     if available is not None and n_bytes > available:
-        raise InputError(
+        raise TooLargeError(
             f"{what} needs about {n_bytes / 1e9:.1f} GB of memory, "
-            f"{available / 1e9:.1f} GB are available; {remedy}"
+            f"{available / 1e9:.1f} GB {are}; {remedy}"
         )
 
 
@@ -51,6 +60,25 @@ def available_memory(root: Path = Path("/")) -> int | None:
         True
     """
     return min((*_machine(root), *_control_groups(root)), default=None)
+
+
+def resident_memory(root: Path = Path("/")) -> int | None:
+    """Return how many bytes this process has now, None where that is unknown.
+
+    Args:
+        root: where `proc` lies.
+
+    Example:
+        >>> resident_memory() is None or resident_memory() > 1e6
+        True
+    """
+    try:
+        for line in (root / "proc/self/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
 
 
 def _machine(root: Path) -> Iterator[int]:

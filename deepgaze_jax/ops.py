@@ -5,7 +5,7 @@ readout maps) are `*batch height width`. All functions are pure and work under `
 `vmap` and `grad`; sizes are static.
 """
 
-from collections.abc import Callable
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax import lax
 from jax.scipy.special import logsumexp
 
 __all__ = [
+    "AxisWeights",
     "blur_matrix",
     "log_normalise",
     "nearest_index",
@@ -21,13 +22,17 @@ __all__ = [
     "pool_mean",
     "pooled_size",
     "resize_image",
-    "resize_matrix",
     "resize_pictures",
+    "resize_weights",
     "same_padding",
     "scaled_size",
     "torch_nearest_index",
     "upsample_nearest",
 ]
+
+
+# Rows of a picture that are resized together.
+_ROWS = 64
 
 
 def pooled_size(size: int, window: int) -> int:
@@ -184,39 +189,103 @@ def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     )
 
 
-def resize_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """Return the [size_out, size_in] matrix that resizes one axis.
+@dataclasses.dataclass(frozen=True, eq=False)
+class AxisWeights:
+    """Weights that make one axis of a picture from another: few neighbours each.
+
+    Attributes:
+        first: int [size_out], the first cell that each new one reads.
+        weights: float32 [size_out, n], of that cell and the next ones; 0 beyond.
+    """
+
+    first: np.ndarray
+    weights: np.ndarray
+
+    def apply(self, x: np.ndarray, axis: int) -> np.ndarray:
+        """Return the new cells, float32, of an array whose `axis` has the old ones."""
+        shape = [1] * x.ndim
+        shape[axis] = len(self.first)
+        total = 0
+        for k, weight in enumerate(self.weights.T):
+            # Weights beyond the end are 0.
+            index = np.minimum(self.first + k, x.shape[axis] - 1)
+            total = total + np.take(x, index, axis=axis) * weight.reshape(shape)
+        return total
+
+    def matrix(self, size: int) -> np.ndarray:
+        """Return the same as a float32 matrix [size_out, size] for an axis of `size`.
+
+        Example:
+            >>> resize_weights(2, 1).matrix(2).tolist()
+            [[0.5, 0.5]]
+        """
+        matrix = np.zeros((len(self.first), size), np.float32)
+        new = np.arange(len(self.first))
+        for k, weight in enumerate(self.weights.T):
+            np.add.at(matrix, (new, np.minimum(self.first + k, size - 1)), weight)
+        return matrix
+
+    def part(self, start: int, stop: int) -> tuple[slice, "AxisWeights"]:
+        """Return which old cells some of the new ones read, and the weights of those.
+
+        Args:
+            start: the first new cell.
+            stop: the one behind the last.
+        """
+        first, weights = self.first[start:stop], self.weights[start:stop]
+        old = slice(first[0], first[-1] + weights.shape[1])
+        return old, AxisWeights(first - first[0], weights)
+
+
+def resize_weights(size_in: int, size_out: int, shrink: int = 1) -> AxisWeights:
+    """Return the weights that resize one axis.
 
     Shrinking averages over the area that each output pixel covers; enlarging is
-    bilinear with half-pixel centres and repeated edges. Rows sum to one.
+    bilinear with half-pixel centres and repeated edges. Weights of a cell sum to one.
 
     Args:
         size_in: length of the axis.
         size_out: length wanted.
+        shrink: how many neighbours of the result are averaged in the same step, as
+            `pool_mean` does for 1 and 2.
 
     Returns:
-        float64 [size_out, size_in].
+        Weights of ceil(size_out / shrink) cells.
 
     Example:
-        >>> resize_matrix(3, 2).round(3).tolist()
-        [[0.667, 0.333, 0.0], [0.0, 0.333, 0.667]]
+        >>> weights = resize_weights(4, 2)
+        >>> weights.first.tolist(), weights.weights.tolist()
+        ([0, 2], [[0.5, 0.5], [0.5, 0.5]])
     """
+    first, weights = _resize_taps(size_in, size_out)
+    n_out = pooled_size(size_out, shrink)
+    start = first[::shrink]
+    cell = np.arange(size_out) // shrink
+    place = (first - start[cell])[:, None] + np.arange(weights.shape[1])
+    summed = np.zeros((n_out, place.max() + 1))
+    np.add.at(summed, (cell[:, None], place), weights)
+    # The last one may have fewer neighbours.
+    count = np.bincount(cell)[:, None]
+    n_used = np.flatnonzero(summed.any(axis=0))[-1] + 1
+    return AxisWeights(start, (summed / count).astype(np.float32)[:, :n_used])
+
+
+def _resize_taps(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first cell that each new one reads, and float64 weights from it on."""
     if size_in == size_out:
-        return np.eye(size_in)
+        return np.arange(size_in), np.ones((size_in, 1))
     scale = size_in / size_out
     if size_out < size_in:
         edges = np.arange(size_out + 1) * scale
         low, high = edges[:-1, None], edges[1:, None]
-        cell = np.arange(size_in)
+        first = np.minimum(np.floor(low[:, 0]).astype(int), size_in - 1)
+        cell = first[:, None] + np.arange(int(np.ceil(scale)) + 1)
         overlap = np.minimum(high, cell + 1) - np.maximum(low, cell)
-        return np.maximum(overlap, 0) / scale
+        return first, np.maximum(overlap, 0) * (cell < size_in) / scale
     centre = np.clip((np.arange(size_out) + 0.5) * scale - 0.5, 0, size_in - 1)
     left = np.minimum(np.floor(centre).astype(int), max(size_in - 2, 0))
-    right = np.minimum(left + 1, size_in - 1)
-    matrix = np.zeros((size_out, size_in))
-    np.add.at(matrix, (np.arange(size_out), left), 1 - (centre - left))
-    np.add.at(matrix, (np.arange(size_out), right), centre - left)
-    return matrix
+    part = centre - left
+    return left, np.stack([1 - part, part], axis=1)
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -231,12 +300,20 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
         float32 `*batch height width channels`; the picture itself where the size is
         already right.
     """
-    image = np.asarray(image, np.float32)
+    image = np.asarray(image)
     if image.shape[-3:-1] == (height, width):
-        return image
-    rows = _sparse(resize_matrix(image.shape[-3], height))
-    columns = _sparse(resize_matrix(image.shape[-2], width))
-    return columns(rows(image, -3), -2)
+        return np.asarray(image, np.float32)
+    rows = resize_weights(image.shape[-3], height)
+    columns = resize_weights(image.shape[-2], width)
+    *batch, _, _, channels = image.shape
+    resized = np.empty((*batch, height, width, channels), np.float32)
+    # A few rows after another, so that memory is that of the result.
+    for start in range(0, height, _ROWS):
+        stop = min(start + _ROWS, height)
+        old, weights = rows.part(start, stop)
+        part = columns.apply(weights.apply(image[..., old, :, :], -3), -2)
+        resized[..., start:stop, :, :] = part
+    return resized
 
 
 def resize_pictures(pictures: jax.Array, height: int, width: int) -> jax.Array:
@@ -257,34 +334,13 @@ def resize_pictures(pictures: jax.Array, height: int, width: int) -> jax.Array:
     pictures = jnp.asarray(pictures, jnp.float32)
     if pictures.shape[-3:-1] == (height, width):
         return pictures
-    rows = np.float32(resize_matrix(pictures.shape[-3], height))
-    columns = np.float32(resize_matrix(pictures.shape[-2], width))
+    rows, columns = (
+        resize_weights(old, new).matrix(old)
+        for old, new in zip(pictures.shape[-3:-1], (height, width), strict=True)
+    )
     exact = lax.Precision.HIGHEST
     half = jnp.einsum("yi,...ijc->...yjc", rows, pictures, precision=exact)
     return jnp.einsum("xj,...yjc->...yxc", columns, half, precision=exact)
-
-
-def _sparse(matrix: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
-    """Return a function that applies a matrix of few entries a row to one axis."""
-    # Each row has at most ceil(in/out) + 1 neighbouring entries; gathering them is
-    # far cheaper than the full product.
-    first = (matrix != 0).argmax(axis=1)
-    taps = int((matrix != 0).sum(axis=1).max())
-    index = np.minimum(first[:, None] + np.arange(taps), matrix.shape[1] - 1)
-    weight = np.take_along_axis(matrix, index, axis=1)
-    # A clipped index repeats the last column: count its weight once.
-    weight[:, 1:] *= index[:, 1:] != index[:, :-1]
-    weight = weight.astype(np.float32)
-
-    def apply(x: np.ndarray, axis: int) -> np.ndarray:
-        shape = [1] * x.ndim
-        shape[axis] = len(index)
-        return sum(
-            np.take(x, index[:, k], axis=axis) * weight[:, k].reshape(shape)
-            for k in range(taps)
-        )
-
-    return apply
 
 
 def blur_matrix(

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from deepgaze_jax.errors import InputError
+from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
 from deepgaze_jax.ops import resize_image
@@ -17,11 +17,16 @@ __all__ = ["mass_levels", "overlay", "write_png"]
 #: Longest side of an overlay in pixels.
 MAX_SIDE = 1600
 
+#: Of the heat where the density is highest.
+OPACITY = 0.62
+
+# Rows that are blended together.
+_ROWS = 128
+
 # How the picture is drawn; lengths are shares of the longest side.
 _SMOOTHING = 0.004
 _LINE_WIDTH = 0.0022
 _COLOUR = 0.45  # What is left of the photograph's colour.
-_OPACITY = 0.62  # Of the heat where the density is highest.
 _STEPS = 2**20  # Densities closer than the highest over this count as equal.
 _COLOUR_MAP = "inferno"
 _COLOUR_RANGE = (0.3, 0.97)  # Its darkest end cannot be seen on dark photographs.
@@ -47,13 +52,20 @@ def mass_levels(log_density: Any, n_parts: int = 4) -> np.ndarray:
         >>> np.exp(mass_levels(np.log([[0.5, 0.25, 0.15, 0.1]]))).round(2)
         array([0.5 , 0.5 , 0.25])
     """
-    ordered = np.sort(_checked(log_density), axis=None)[::-1]
+    ordered = np.sort(_checked(log_density).astype(np.float64), axis=None)[::-1]
     mass = np.cumsum(np.exp(ordered - ordered[0]))
     wanted = np.arange(1, n_parts) / n_parts * mass[-1]
     return ordered[np.searchsorted(mass, wanted)]
 
 
-def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarray:
+def overlay(
+    image: Any,
+    log_density: Any,
+    max_side: int = MAX_SIDE,
+    *,
+    opacity: float = OPACITY,
+    contours: bool = True,
+) -> np.ndarray:
     """Return a photograph under the density of fixations, with contour lines.
 
     The three lines split the density into four parts of equal mass: a quarter of all
@@ -66,11 +78,14 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
         image: what `load_image` takes; [height, width, 3].
         log_density: [height, width], natural logarithm.
         max_side: longest side of the result; larger photographs are shrunk.
+        opacity: of the heat where the density is highest, 0 to 1.
+        contours: draw the lines.
 
     Returns:
         uint8 [h, w, 3], RGB.
 
     Raises:
+        ConfigError: an opacity that is not 0 to 1.
         InputError: image and density have different sizes, or are none.
 
     Example:
@@ -78,24 +93,39 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
         >>> overlay(photograph, np.zeros((60, 80))).shape
         (60, 80, 3)
     """
-    image = load_image(image)
+    if not 0 <= opacity <= 1:
+        raise ConfigError(f"opacity is {opacity!r}; expected a number from 0 to 1")
+    # Bytes are 0..255 as they are.
+    is_bytes = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not (is_bytes and image.ndim == 3 and image.shape[-1] == 3):
+        image = load_image(image)
     values = _checked(log_density)
     if values.shape != image.shape[:2]:
         raise InputError(
             f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
             f"{image.shape[0]}x{image.shape[1]}; give those that belong together"
         )
-    density = np.exp(values - values.max()).astype(np.float32)
-    scale = min(1.0, max_side / max(values.shape))
-    size = [max(1, round(side * scale)) for side in values.shape]
+    density = np.exp(values - values.max(), dtype=np.float32)
+    del values
+    scale = min(1.0, max_side / max(density.shape))
+    size = [max(1, round(side * scale)) for side in density.shape]
     # A shrunk density stays one per pixel of the photograph: its mean over an area.
     density = resize_image(density[..., None], *size)[..., 0]
     photograph = resize_image(image, *size)
     # Densities come in steps of a few pixels; a narrow blur hides the steps.
     density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
+    picture = np.empty(photograph.shape, np.uint8)
+    heat = _below(density)
+    # A few rows after another, so that memory is that of the result.
+    for first in range(0, len(picture), _ROWS):
+        rows = slice(first, first + _ROWS)
+        blended = _blend(photograph[rows], heat[rows], opacity)
+        picture[rows] = np.clip(np.rint(blended), 0, 255)
+    if not contours:
+        return picture
     with np.errstate(divide="ignore"):
         levels = np.exp(mass_levels(np.log(density)))
-    return _with_contours(_blend(photograph, _below(density)), density, levels)
+    return _with_contours(picture, density, levels)
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
@@ -106,7 +136,7 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
         picture: uint8 [height, width, 3].
     """
     with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", compress_level=4)
+        Image.fromarray(picture).save(temporary, format="PNG", compress_level=2)
 
 
 def _checked(log_density: Any) -> np.ndarray:
@@ -116,7 +146,8 @@ def _checked(log_density: Any) -> np.ndarray:
             f"the density has the shape {list(values.shape)} and type {values.dtype}; "
             "expected numbers [height, width]"
         )
-    values = values.astype(np.float64)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float64)
     if np.isnan(values).any() or not np.isfinite(values.max()):
         raise InputError("the density has NaN or no finite value; expected logarithms")
     return values
@@ -133,40 +164,41 @@ def _below(density: np.ndarray) -> np.ndarray:
     return (below / mass.sum()).astype(np.float32)[steps]
 
 
-def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def _blend(photograph: np.ndarray, heat: np.ndarray, most: float) -> np.ndarray:
     """Return the photograph, paler, with the heat over it; RGB 0..255."""
     import matplotlib
 
     grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
-    pale = _COLOUR * photograph + (1 - _COLOUR) * grey[..., None]
+    pale = np.float32(_COLOUR) * photograph
+    pale += np.float32(1 - _COLOUR) * grey[..., None]
+    colour_map = matplotlib.colormaps[_COLOUR_MAP]
+    table = 255 * colour_map(np.arange(colour_map.N))[:, :3].astype(np.float32)
     low, high = _COLOUR_RANGE
-    colours = matplotlib.colormaps[_COLOUR_MAP](low + (high - low) * heat)
+    step = ((low + (high - low) * heat) * colour_map.N).astype(np.intp)
     # Smooth at both ends: nothing begins with an edge.
-    opacity = _OPACITY * (heat * heat * (3 - 2 * heat))[..., None]
-    return pale * (1 - opacity) + 255 * colours[..., :3] * opacity
+    opacity = np.float32(most) * (heat * heat * (3 - 2 * heat))[..., None]
+    return pale + opacity * (table[step] - pale)
 
 
 def _with_contours(
     picture: np.ndarray, density: np.ndarray, levels: np.ndarray
 ) -> np.ndarray:
-    """Return the picture with one line for each level of the density, uint8."""
+    """Return a uint8 picture with one line for each level of the density."""
     from matplotlib import patheffects
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = density.shape
-    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     # Flat densities have no lines, and equal levels only one.
     levels = np.unique(levels)
     levels = levels[(levels > density.min()) & (levels < density.max())]
     if min(height, width) < 2 or len(levels) == 0:
         return picture
     # One figure pixel is one pixel: 72 per inch make a point one, too.
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     axes.set_axis_off()
-    axes.imshow(picture, extent=(0, width, height, 0), aspect="auto")
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     line = max(1.0, _LINE_WIDTH * max(height, width))
     lines = axes.contour(x, y, density, levels, colors="white", linewidths=line)
@@ -174,4 +206,20 @@ def _with_contours(
     lines.set_path_effects([halo, patheffects.Normal()])
     axes.set(xlim=(0, width), ylim=(height, 0))
     canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    return _over(np.asarray(canvas.buffer_rgba()), picture)
+
+
+def _over(lines: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Return a picture with lines over it, which are drawn on nothing.
+
+    Args:
+        lines: uint8 [height, width, 4], RGB and opacity.
+        picture: uint8 [height, width, 3], which is changed.
+    """
+    # Most pixels have no line, and drawing the picture below them takes far longer.
+    where = np.nonzero(lines[..., 3])
+    drawn = lines[where].astype(np.float32)
+    below = picture[where].astype(np.float32)
+    opacity = drawn[:, 3:] / 255
+    picture[where] = np.rint(below + opacity * (drawn[:, :3] - below)).astype(np.uint8)
+    return picture

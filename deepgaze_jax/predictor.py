@@ -12,33 +12,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
-from scipy.special import logsumexp
 
+from deepgaze_jax.band_plan import BandPlan
 from deepgaze_jax.center_bias import (
     check_center_bias,
     resample_log_density,
-    uniform_log_density,
 )
 from deepgaze_jax.errors import ConfigError, InputError
+from deepgaze_jax.feature_stage import FeatureStage
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
-from deepgaze_jax.memory import require_memory
-from deepgaze_jax.model import FixationModel, mixture
-from deepgaze_jax.model_cards import FoldMembership
+from deepgaze_jax.model import FixationModel
+from deepgaze_jax.model_cards import ChosenFold, FoldMembership
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
-from deepgaze_jax.ops import resize_image, scaled_size
+from deepgaze_jax.ops import scaled_size
+from deepgaze_jax.programs import log_density_program
+from deepgaze_jax.readout_grid import behind_first_layer, center_bias_on_grid
 from deepgaze_jax.weights import features_card, load_features
 
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
 _FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
-_PICTURE_BYTES = 40  # of memory per pixel, beside what the network takes; measured
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
-
-#: A fold, some folds to be mixed, or all of them.
-Chosen = int | tuple[int, ...] | Literal["mixture"]
 
 #: A name, a `.npy` file or an array.
 CenterBias = str | Path | np.ndarray
@@ -81,18 +78,27 @@ class Predictor:
         return len(self.center_biases) - 1
 
     @functools.cached_property
-    def feature_params(self) -> Params:
-        """Parameters of the feature network, read when they are first needed.
+    def feature_stage(self) -> FeatureStage:
+        """The feature network, whose parameters are read when they are first needed.
 
-        Raises:
+        Raises (then):
             WeightsError: they have not been fetched, or are of another family than
                 the readout was trained on.
         """
-        params = self.stored_features
-        if params is None:
-            check_family(self.card, features_card(self.model.network))
-            params = load_features(self.model.network)
-        return jax.device_put(params)
+        return FeatureStage(self.model, self._read_feature_params)
+
+    def on(self, device: jax.Device) -> "Predictor":
+        """Return the model with the parameters of its feature network on a device."""
+        moved = dataclasses.replace(self)
+        # As the property itself would keep it.
+        moved.__dict__["feature_stage"] = self.feature_stage.on(device)
+        return moved
+
+    def _read_feature_params(self) -> Params:
+        if self.stored_features is not None:
+            return self.stored_features
+        check_family(self.card, features_card(self.model.network))
+        return load_features(self.model.network)
 
     def predict(
         self,
@@ -102,6 +108,7 @@ class Predictor:
         pixels_per_dva: float | None = None,
         fold: FoldRule = "mixture",
         without_center_bias: bool = False,
+        max_memory: float | None = None,
     ) -> np.ndarray:
         """Return the log density of fixations on a picture, at its own size.
 
@@ -118,6 +125,9 @@ class Predictor:
                 the mixture for a picture that is in no fold's test part.
             without_center_bias: leave the center bias out, for measures that must not
                 reward it.
+            max_memory: bytes that this process may take at its peak, on a CPU; by
+                default what the machine has. A large picture goes through VGG-19 in
+                lower bands then.
 
         Returns:
             float32 [H, W] or [B, H, W]: natural logarithm of the probability of each
@@ -140,17 +150,61 @@ class Predictor:
         # Files, bytes and Pillow pictures are single; arrays may be batches.
         single = isinstance(image, str | os.PathLike | bytes | Image.Image)
         if not single and np.ndim(image) == 4:
-            parts = [self.predict(one, fold=fold, **options) for one in image]
+            parts = [
+                self.predict(one, fold=fold, max_memory=max_memory, **options)
+                for one in image
+            ]
             if not parts:
                 raise InputError("the batch has no picture; give at least one")
             return np.stack(parts)
         picture = load_image(image)
         fold = self.fold_for(picture, fold)
-        size = picture.shape[:2]
-        features = self.features(picture, pixels_per_dva=pixels_per_dva)
-        return self.log_density_of_features(features, size, fold=fold, **options)
+        return self.predict_picture(
+            picture, fold=fold, max_memory=max_memory, **options
+        )
 
-    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> Chosen:
+    def predict_picture(
+        self,
+        picture: np.ndarray,
+        *,
+        center_bias: CenterBias | None = None,
+        pixels_per_dva: float | None = None,
+        fold: ChosenFold = "mixture",
+        without_center_bias: bool = False,
+        max_memory: float | None = None,
+    ) -> np.ndarray:
+        """Return the log density of a picture that has been loaded.
+
+        Args:
+            picture: RGB 0..255, [H, W, 3], as `load_image` returns it.
+            center_bias: see `predict`.
+            pixels_per_dva: see `predict`.
+            fold: from `fold_for`.
+            without_center_bias: see `predict`.
+            max_memory: see `predict`.
+
+        Returns:
+            float32 [H, W], log-sum-exp 0.
+
+        Raises:
+            DeepGazeError: see `predict`.
+        """
+        image_size = picture.shape[:2]
+        size = self.model_size(image_size, pixels_per_dva)
+        params = self._folds(fold)
+        plan = None
+        if not self.model.layer_norm:
+            plan = self.plan(image_size, pixels_per_dva, max_memory)
+        if plan is None:
+            features = self.feature_stage.features(picture, size, max_memory)
+        else:
+            kernel = params["readout"]["dense0"]["kernel"]
+            features = self.feature_stage.first_layer(picture, plan, kernel)
+            params = behind_first_layer(params)
+        bias = None if without_center_bias else (center_bias, fold)
+        return self._log_density(params, features, image_size, size, bias)
+
+    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> ChosenFold:
         """Return the fold that a rule means for a picture, or all seeds of that fold.
 
         Args:
@@ -162,48 +216,58 @@ class Predictor:
         """
         if fold != "auto":
             return self._checked(fold)
-        return self.unseen(rgb_sha256(picture))
-
-    def unseen(self, rgb_hash: str) -> Chosen:
-        """Return what has not seen a picture: a fold, its seeds, or the mixture.
-
-        Args:
-            rgb_hash: from `rgb_sha256`.
-        """
-        folds = self.membership.unseen_folds(rgb_hash)
-        if not folds:
-            return "mixture"
-        return folds[0] if len(folds) == 1 else folds
+        return self.membership.unseen(rgb_sha256(picture))
 
     def features(
-        self, picture: np.ndarray, *, pixels_per_dva: float | None = None
-    ) -> jax.Array:
+        self,
+        picture: np.ndarray,
+        *,
+        pixels_per_dva: float | None = None,
+        max_memory: float | None = None,
+    ) -> jax.Array | np.ndarray:
         """Return a picture's features on the network's grid.
 
         Args:
-            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
+            picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it, or
+                several of one size [B, H, W, 3].
             pixels_per_dva: see `predict`.
+            max_memory: see `predict`.
 
         Returns:
-            float32 [h, w, channels], for `log_density_of_features`.
+            float32 [h, w, channels], for `log_density_of_features`; or [B, h, w,
+            channels].
 
         Raises:
             ConfigError: pixels_per_dva without a meaning for this model.
             InputError: there is not enough memory for it.
             WeightsError: the feature weights are missing or of another family.
         """
-        height, width = self.model_size(picture.shape[:2], pixels_per_dva)
-        # Other devices say for themselves that their memory is full.
-        if jax.default_backend() == "cpu":
-            rows, columns = picture.shape[:2]
-            require_memory(
-                self.model.peak_bytes(height, width) + _PICTURE_BYTES * rows * columns,
-                f"a picture of {rows}x{columns} pixels",
-                "shrink it, or give its pixels per degree of visual angle "
-                "(--pixels-per-dva); those of a large photograph are usually more",
-            )
-        params = self.feature_params
-        return _features(self.model, params, resize_image(picture, height, width))
+        size = self.model_size(picture.shape[-3:-1], pixels_per_dva)
+        return self.feature_stage.features(picture, size, max_memory)
+
+    def plan(
+        self,
+        image_size: tuple[int, int],
+        pixels_per_dva: float | None = None,
+        max_memory: float | None = None,
+    ) -> BandPlan | None:
+        """Return in which bands `predict` takes a picture through its network.
+
+        Args:
+            image_size: height and width of the picture.
+            pixels_per_dva: see `predict`.
+            max_memory: see `predict`.
+
+        Returns:
+            The plan, or None where it goes through as a whole.
+
+        Raises:
+            ConfigError: pixels_per_dva without a meaning for this model.
+            InputError: there is not enough memory for it.
+        """
+        size = self.model_size(image_size, pixels_per_dva)
+        whole = self.model.layer_norm
+        return self.feature_stage.plan(image_size, size, max_memory, whole=whole)
 
     def log_density_of_features(
         self,
@@ -212,7 +276,7 @@ class Predictor:
         *,
         center_bias: CenterBias | None = None,
         pixels_per_dva: float | None = None,
-        fold: Chosen = "mixture",
+        fold: ChosenFold = "mixture",
         without_center_bias: bool = False,
     ) -> np.ndarray:
         """Return the log density of a picture whose features are known.
@@ -242,30 +306,43 @@ class Predictor:
                 f"picture of {image_size[0]}x{image_size[1]} pixels, which the model "
                 f"sees at {size[0]}x{size[1]}: expected {list(expected)}"
             )
-        params = {"readout": self.params["readout"]}
-        params["finalizer"] = self.params["finalizer"]
-        if self._checked(fold) != "mixture":
-            own = np.array(fold).reshape(-1)
-            params = jax.tree.map(lambda leaf: leaf[own], params)
-        bias = None
-        if not without_center_bias:
-            bias = self._center_bias(center_bias, fold, image_size, size)
+        bias = None if without_center_bias else (center_bias, fold)
+        return self._log_density(self._folds(fold), features, image_size, size, bias)
+
+    def _folds(self, fold: ChosenFold) -> dict[str, Any]:
+        """Return readout and finalizer parameters of the folds that predict."""
+        params = {name: self.params[name] for name in ("readout", "finalizer")}
+        if self._checked(fold) == "mixture":
+            return params
+        own = np.array(fold).reshape(-1)
+        return jax.tree.map(lambda leaf: leaf[own], params)
+
+    def _log_density(
+        self,
+        params: Params,
+        features: Any,
+        image_size: tuple[int, int],
+        model_size: tuple[int, int],
+        bias: tuple[CenterBias | None, ChosenFold] | None,
+    ) -> np.ndarray:
+        """Return the log density of what the readout's parameters take."""
+        if bias is not None:
+            values = self._center_bias(*bias, image_size)
+            bias = center_bias_on_grid(self.model, values, model_size)
         # Each density is normalised, and all are mixed, on the picture that the model
         # sees; only the result is brought to the size of the user's picture.
-        log_pixels = self.model.pixel_grid(*size).log_pixels
-        grid = _log_density(
-            self.model, params, jnp.asarray(features), bias, log_pixels, size
-        )
-        back = self.model.pixel_grid(*image_size, model_size=size)
-        log_density = back.expand(np.asarray(grid, np.float64))
-        return (log_density - logsumexp(log_density)).astype(np.float32)
+        log_pixels = self.model.pixel_grid(*model_size).log_pixels
+        program = log_density_program(self.model, model_size)
+        grid = program(params, jnp.asarray(features), bias, log_pixels)
+        back = self.model.pixel_grid(*image_size, model_size=model_size)
+        return back.normalise_and_expand(np.asarray(grid))
 
     def center_bias_log_density(
         self,
         image_size: tuple[int, int],
         *,
         center_bias: CenterBias | None = None,
-        fold: Chosen = "mixture",
+        fold: ChosenFold = "mixture",
     ) -> np.ndarray:
         """Return the center bias that a prediction uses, at the picture's own size.
 
@@ -282,7 +359,8 @@ class Predictor:
             ConfigError: no such fold or center bias.
         """
         self._checked(fold)
-        return self._center_bias(center_bias, fold, image_size, image_size)
+        values = self._center_bias(center_bias, fold, image_size)
+        return resample_log_density(values, *image_size)
 
     def image_scale(self, pixels_per_dva: float | None = None) -> float:
         """Return the factor from a picture's size to that of the model's image.
@@ -367,51 +445,18 @@ class Predictor:
     def _center_bias(
         self,
         center_bias: CenterBias | None,
-        fold: Chosen,
+        fold: ChosenFold,
         image_size: tuple[int, int],
-        model_size: tuple[int, int],
     ) -> np.ndarray:
-        """Return the wanted center bias at the size of the model's image."""
+        """Return the wanted center bias, at a size of its own."""
         if center_bias is None:
             # Seeds of a fold have the same one.
             first = fold[0] if isinstance(fold, tuple) else fold
-            own = self.center_biases[-1 if fold == "mixture" else first]
-            return resample_log_density(own, *model_size)
+            return self.center_biases[-1 if fold == "mixture" else first]
         if isinstance(center_bias, str) and center_bias == "uniform":
-            return uniform_log_density(*model_size)
+            return np.zeros((1, 1))
         named = isinstance(center_bias, str | os.PathLike)
         values = load_center_bias(center_bias) if named else center_bias
-        if not (named and str(center_bias) in center_bias_names()):
-            values = check_center_bias(values, *image_size)
-        return resample_log_density(values, *model_size)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _features(model: FixationModel, params: Params, picture: jax.Array) -> jax.Array:
-    """Compiled once for each size of picture."""
-    return model.features(params, picture)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 5))
-def _log_density(
-    model: FixationModel,
-    params: Params,
-    features: jax.Array,
-    center_bias: jax.Array | None,
-    log_pixels: jax.Array,
-    model_size: tuple[int, int],
-) -> jax.Array:
-    """Return the mixture of folds on the readout grid, log per pixel [rows, columns].
-
-    Args:
-        model: the configuration.
-        params: of the folds to be mixed.
-        features: [h, w, channels].
-        center_bias: at the size of the model's image, or None.
-        log_pixels: [rows, columns].
-        model_size: height and width of the model's image.
-    """
-    pooled = None if center_bias is None else model.pool_center_bias(center_bias)
-    return mixture(
-        model.grid_log_density(params, features, pooled, log_pixels, model_size)
-    )
+        if named and str(center_bias) in center_bias_names():
+            return values
+        return check_center_bias(values, *image_size)

@@ -3,8 +3,7 @@
 Reference: Simonyan & Zisserman 2014, arXiv 1409.1556, configuration E.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +12,11 @@ from jax import lax
 
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import pool_max, pooled_size
-from deepgaze_jax.winograd import (
-    Planes,
-    convolve_planes,
-    max_pool_planes,
-    transform_kernel,
-)
 
 __all__ = [
     "CONVOLUTIONS",
     "MEAN_RGB",
     "TAPS",
-    "convolve",
-    "for_cpu",
     "init_params",
     "tap_channels",
     "tap_grid",
@@ -121,9 +112,8 @@ def vgg19_features(
     Args:
         params: `{"conv1_1": {"kernel": [3, 3, in, out], "bias": [out]}, ...}` for all
             convolutions up to the deepest tap; with `{"input": {"mean_rgb": [3]}}` for
-            values that were trained with another mean than `MEAN_RGB`. Or what
-            `for_cpu` returns: then each layer is a program of its own, shared by
-            images of about the same size. Of bfloat16 all layers compute in that.
+            values that were trained with another mean than `MEAN_RGB`. Of bfloat16 all
+            layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
 
@@ -152,103 +142,39 @@ def vgg19_features(
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
     # Grey values less the mean are small numbers; before, bfloat16 would round them.
     x = x.astype(params["conv1_1"]["bias"].dtype)
-    if any("winograd" in values for values in params.values()):
-        found = [_winograd_features(params, one, taps) for one in x]
-        return {
-            tap: jnp.stack([maps[tap] for maps in found]).reshape(
-                *batch, *found[0][tap].shape
-            )
-            for tap in taps
-        }
-    found = walk(
-        TAPS,
-        x,
-        taps,
-        lambda name, x: convolve(x, params[name]["kernel"], params[name]["bias"]),
-        lambda _, x: jnp.maximum(x, 0),
-        lambda x: pool_max(x, 2),
-    )
-    return {tap: maps.reshape(*batch, *maps.shape[1:]) for tap, maps in found.items()}
+    return walk(TAPS, params, x, taps, batch)
 
 
 def walk(
     names: Sequence[str],
-    x: Any,
+    params: Params,
+    x: jax.Array,
     taps: Sequence[str],
-    convolve: Callable[[str, Any], Any],
-    relu: Callable[[str, Any], Any],
-    pool: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """Return the wanted taps of a network, which is made of three kinds of steps.
+    batch: tuple[int, ...],
+) -> dict[str, jax.Array]:
+    """Return the wanted taps of a network that is made of the three kinds of steps.
 
     Args:
-        names: of all its taps, bottom to top.
-        x: what comes in.
+        names: of all its taps, bottom to top; `conv`, `relu` or `pool` and a number.
+        params: of its convolutions.
+        x: what comes in, [B, height, width, 3].
         taps: those wanted.
-        convolve: `(name, x) -> x` for the steps named `conv`.
-        relu: the same for those named `relu`.
-        pool: `x -> x` for the others.
+        batch: shape that B stands for.
     """
     found = {}
     for name in names[: max(map(names.index, taps)) + 1]:
         if name.startswith("conv"):
-            x = convolve(name, x)
+            x = _convolve(x, params[name]["kernel"], params[name]["bias"])
         elif name.startswith("relu"):
-            x = relu(name, x)
+            x = jnp.maximum(x, 0)
         else:
-            x = pool(x)
+            x = pool_max(x, 2)
         if name in taps:
-            found[name] = x
+            found[name] = x.reshape(*batch, *x.shape[1:])
     return {tap: found[tap] for tap in taps}
 
 
-def for_cpu(params: Params) -> dict[str, dict]:
-    """Return parameters with which `vgg19_features` is about twice as fast on a CPU.
-
-    Args:
-        params: of `vgg19_features`.
-
-    Returns:
-        The same parameters with `{"winograd": 36 matrices [in, out], "bias": [out]}`
-        for all convolutions but the first, four times as large.
-    """
-    return {
-        name: {"winograd": transform_kernel(values["kernel"]), "bias": values["bias"]}
-        if name in CONVOLUTIONS and name != "conv1_1"
-        else dict(values)
-        for name, values in params.items()
-    }
-
-
-def _winograd_features(
-    params: Params, x: jax.Array, taps: Sequence[str]
-) -> dict[str, jax.Array]:
-    """Return the wanted taps of one image [height, width, 3] less the mean."""
-
-    def convolved(name: str, x: Any) -> Planes:
-        values = params[name]
-        if name == "conv1_1":
-            planes = _first_planes(x, values["kernel"], values["bias"])
-            return Planes(planes, *x.shape[:2])
-        # The ReLU costs nothing where nobody wants to see what was before it.
-        relu = name not in taps
-        return convolve_planes(x, values["winograd"], values["bias"], relu=relu)
-
-    def relu(name: str, x: Planes) -> Planes:
-        done = name != "relu1_1" and name.replace("relu", "conv") not in taps
-        return x if done else x.relu()
-
-    found = walk(TAPS, x, taps, convolved, relu, max_pool_planes)
-    return {tap: planes.maps() for tap, planes in found.items()}
-
-
-@jax.jit
-def _first_planes(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """Return the values of the planes of conv1_1 for one image [height, width, 3]."""
-    return Planes.of_maps(convolve(x[None], kernel, bias)[0]).values
-
-
-def convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """Return the 3x3 convolution with zero padding SAME, plus bias."""
     y = lax.conv_general_dilated(
         x,

@@ -13,7 +13,6 @@ import numpy as np
 from deepgaze_jax import vgg
 from deepgaze_jax.alexnet import MEAN_RGB, STD_RGB
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.ops import pool_max
 
 __all__ = ["TAPS", "tap_channels", "tap_grid", "tap_stride", "vgg16_features"]
 
@@ -89,15 +88,8 @@ def vgg16_features(
     mean, std = np.float32(MEAN_RGB), np.float32(STD_RGB)
     x = image.reshape(-1, *image.shape[-3:]) / 255
     x = (x - mean.reshape(1, 1, 1, 3)) / std.reshape(1, 1, 1, 3)
-    found = vgg.walk(
-        TAPS,
-        x.astype(params["conv1_1"]["bias"].dtype),
-        taps,
-        lambda name, x: vgg.convolve(x, params[name]["kernel"], params[name]["bias"]),
-        lambda _, x: jnp.maximum(x, 0),
-        lambda x: pool_max(x, 2),
-    )
-    return {tap: maps.reshape(*batch, *maps.shape[1:]) for tap, maps in found.items()}
+    x = x.astype(params["conv1_1"]["bias"].dtype)
+    return vgg.walk(TAPS, params, x, taps, batch)
 
 
 def _check_taps(taps: Sequence[str]) -> None:

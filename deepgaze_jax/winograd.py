@@ -1,4 +1,4 @@
-"""3x3 convolutions with a quarter of the multiplications, for CPUs.
+"""3x3 convolutions with a quarter of the multiplications, for CPUs, band by band.
 
 Winograd's minimal filtering F(4x4, 3x3): a tile of 4x4 outputs needs 6x6 inputs d. With
 both transformed, the convolution is a product element by element,
@@ -11,10 +11,13 @@ is fastest. The matrices interpolate a polynomial at 0, 1, -1, 2, -2 and infinit
 
 What else decides the speed is memory, so
 
-- maps lie as 16 planes, plane 4a + b holding the pixels (4r + a, 4c + b). The outputs
-  of one layer are the inputs of the next as they are, and every step is a sum of whole
-  contiguous planes, shifted by whole cells;
-- a layer is computed in strips of cells that stay in the cache;
+- maps lie as 16 planes, plane 4a + b holding the pixels (4r + a, 4c + b) of the cells
+  (r, c). The outputs of one layer are the inputs of the next as they are, and every
+  step is a sum of whole contiguous planes, shifted by whole cells;
+- maps come in windows of some rows of cells. A layer computes the rows whose neighbours
+  have come, and the last rows wait for the next window (`Joint`): nothing is computed
+  twice, and no map is ever there as a whole;
+- a window is computed in strips of cells that stay in the cache;
 - height and width are known only when a layer runs. What XLA compiles depends on how
   many cells there is room for, and that grows in steps, so images of most sizes share
   their programs.
@@ -24,9 +27,7 @@ Reference:
     arXiv 1509.09308, section 4.2.
 """
 
-import dataclasses
 import functools
-import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,9 +37,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["Planes", "convolve_planes", "max_pool_planes", "transform_kernel"]
+from deepgaze_jax.windows import (
+    TILE,
+    Joint,
+    Window,
+    begin,
+    end,
+    rows_computed,
+    stepped,
+    tiles,
+)
 
-_TILE = 4
+__all__ = [
+    "convolve",
+    "convolve_image",
+    "max_pool",
+    "most_cells",
+    "strip_bytes",
+    "transform_image_kernel",
+    "transform_kernel",
+]
 
 _B_T = np.array(
     [
@@ -70,64 +88,21 @@ _A_T = np.array(
     ],
     np.float32,
 )
+_INPUT = len(_B_T)
 
 #: Where a tile's six inputs lie along one axis: the plane, and the cell before (0),
 #: at (1) or after (2) that of the tile.
 _INPUTS = ((3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2))
 
-#: Transformed inputs and outputs of one strip, in bytes. Much less wastes time between
-#: steps, much more falls out of the cache (measured).
-_STRIP_BYTES = 16_000_000
-
-#: Room for cells grows in this many steps from one power of two to the next.
-_STEPS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Planes:
-    """One image's feature maps, sorted by the position of pixels in 4x4 tiles.
-
-    A plane is a list of cells, row by row. A row has one zero cell at its end, there is
-    a row of zeros above and below and one zero cell in front, so that the neighbours of
-    every cell are a fixed number of cells away. Everything beyond the image is zero.
-
-    Attributes:
-        values: float32 [16, room for cells, channels].
-        height: rows of the maps.
-        width: columns of the maps.
-    """
-
-    values: jax.Array
-    height: int
-    width: int
-
-    @classmethod
-    def of_maps(cls, maps: jax.Array) -> "Planes":
-        """Return the planes of maps [height, width, channels]."""
-        height, width, channels = maps.shape
-        rows, row = _tiles(height), _tiles(width) + 1
-        below, right = _TILE * (rows + 1) - height, _TILE * row - width
-        maps = jnp.pad(maps, ((_TILE, below), (0, right), (0, 0)))
-        tiles = maps.reshape(rows + 2, _TILE, row, _TILE, channels)
-        values = tiles.transpose(1, 3, 0, 2, 4).reshape(_TILE**2, -1, channels)
-        after = _room(height, width, channels) - values.shape[1] - 1
-        return cls(jnp.pad(values, ((0, 0), (1, after), (0, 0))), height, width)
-
-    def maps(self) -> jax.Array:
-        """Return the maps, float32 [height, width, channels]."""
-        rows, row = _tiles(self.height), _tiles(self.width) + 1
-        values = self.values[:, row + 1 : row + 1 + rows * row]
-        tiles = values.reshape(_TILE, _TILE, rows, row, -1).transpose(2, 0, 3, 1, 4)
-        maps = tiles.reshape(rows * _TILE, row * _TILE, -1)
-        return maps[: self.height, : self.width]
-
-    def relu(self) -> "Planes":
-        """Return the planes with negative values set to zero."""
-        return dataclasses.replace(self, values=jnp.maximum(self.values, 0))
+#: Transformed inputs and outputs of one strip, in bytes, and its fewest cells. Much
+#: less wastes time between steps, and reads the kernel too often; much more falls out
+#: of the cache (measured).
+_STRIP_BYTES = 4_000_000
+_STRIP_CELLS = 96
 
 
 def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return a kernel as `convolve_planes` takes it, computed in float64.
+    """Return a kernel as `convolve` takes it, computed in float64.
 
     Args:
         kernel: [3, 3, in, out].
@@ -140,109 +115,219 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
         36
     """
     # Both sides at once: rows of the Kronecker product are pairs of rows of G.
-    flat = np.asarray(kernel, np.float64).reshape(9, -1)
-    transformed = (np.kron(_G, _G) @ flat).astype(np.float32)
-    return tuple(transformed.reshape(-1, *kernel.shape[2:]))
+    both = np.kron(_G, _G)
+    transformed = np.empty((len(both), *kernel.shape[2:]), np.float32)
+    # Some channels at a time, which stay in the cache as float64.
+    for start in range(0, kernel.shape[2], 16):
+        part = np.asarray(kernel[:, :, start : start + 16], np.float64)
+        flat = both @ part.reshape(9, -1)
+        transformed[:, start : start + 16] = flat.reshape(-1, *part.shape[2:])
+    return tuple(transformed)
 
 
-def convolve_planes(
-    planes: Planes, kernel: Sequence[jax.Array], bias: jax.Array, *, relu: bool
-) -> Planes:
-    """Return the 3x3 convolution with zero padding SAME, plus bias.
+def transform_image_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return a kernel as `convolve_image` takes it.
 
     Args:
-        planes: the input maps.
+        kernel: [3, 3, in, out].
+
+    Returns:
+        For each of the 4 columns of a tile a matrix [18 in, out] from the 3x6 inputs
+        that its row reads.
+
+    Example:
+        >>> transform_image_kernel(np.ones((3, 3, 3, 7), np.float32))[0].shape
+        (54, 7)
+    """
+    spread = []
+    for column in range(TILE):
+        whole = np.zeros((3, _INPUT, *kernel.shape[2:]), np.float32)
+        whole[:, column : column + 3] = kernel
+        spread.append(whole.reshape(-1, kernel.shape[-1]))
+    return tuple(spread)
+
+
+def convolve_image(
+    image: np.ndarray,
+    kernel: Sequence[jax.Array],
+    bias: jax.Array,
+    joint: Joint,
+    n_new: int,
+    *,
+    relu: bool,
+) -> Window:
+    """Return a window of the 3x3 convolution of an image's rows, plus bias.
+
+    Few channels do not pay for Winograd's transforms: here a tile is one product.
+
+    Args:
+        image: [4 n_new + 2, width, channels]: the rows of pixels of the window, one
+            above and one below; zeros beyond the image.
+        kernel: from `transform_image_kernel`.
+        bias: [out].
+        joint: where the result goes.
+        n_new: rows of cells.
+        relu: whether negative values become zero.
+    """
+    width, channels = image.shape[1:]
+    row = tiles(width) + 1
+    cells = _strip(joint.usual_rows, row, len(bias))
+    padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
+    padded[:, 1 : width + 1] = image
+    down, across, along = padded.strides
+    # The same for the last window, which may have fewer rows.
+    room = stepped(max(n_new, joint.usual_rows) * row + cells)
+    inputs = np.zeros((TILE, room, 3 * _INPUT * channels), np.float32)
+    for a, part in enumerate(inputs):
+        part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
+            np.lib.stride_tricks.as_strided(
+                padded[a:],
+                (n_new, row, 3, _INPUT * channels),
+                (TILE * down, TILE * across, down, along),
+            )
+        )
+    values, tail = _convolve_image(
+        inputs,
+        tuple(kernel),
+        bias,
+        _floor(relu),
+        *joint.start(n_new),
+        cells=cells,
+    )
+    return joint.finish(values, tail, n_new)
+
+
+def convolve(
+    window: Window,
+    kernel: Sequence[jax.Array],
+    bias: jax.Array,
+    joint: Joint,
+    *,
+    relu: bool,
+) -> Window | None:
+    """Return a window of the 3x3 convolution with zero padding SAME, plus bias.
+
+    Args:
+        window: of the input maps, from a joint to a convolution.
         kernel: from `transform_kernel`.
         bias: [out].
+        joint: where the result goes.
         relu: whether negative values become zero.
 
     Returns:
-        The output maps, of the same height and width.
-
-    Example:
-        >>> planes = Planes.of_maps(jnp.ones((5, 6, 2)))
-        >>> kernel = transform_kernel(np.ones((3, 3, 2, 4)))
-        >>> planes = convolve_planes(planes, kernel, jnp.zeros(4), relu=False)
-        >>> planes.maps()[0, :, 0].round().tolist()
-        [8.0, 12.0, 12.0, 12.0, 12.0, 8.0]
+        The rows that have all of their inputs; None if there are none.
     """
-    channels, outputs = kernel[0].shape
-    height, width = planes.height, planes.width
-    values = _convolve(
-        planes.values,
+    n_new = rows_computed(window.n_rows, window.finished, "convolution")
+    if n_new == 0:
+        return None
+    values, tail = _convolve(
+        window.values,
         tuple(kernel),
         bias,
-        np.int32(height),
-        np.int32(width),
-        cells=_strip(height, width, channels, outputs),
-        room=_room(height, width, outputs),
-        relu=relu,
+        _floor(relu),
+        *joint.start(n_new),
+        cells=_strip(joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)),
     )
-    return Planes(values, height, width)
+    return joint.finish(values, tail, n_new)
 
 
-def max_pool_planes(planes: Planes) -> Planes:
-    """Return the 2x2 maximum of maps that are nowhere negative, odd borders kept.
+def max_pool(window: Window, joint: Joint) -> Window | None:
+    """Return a window of the 2x2 maximum of maps that are nowhere negative.
 
-    Example:
-        >>> maps = jnp.arange(15.0).reshape(3, 5, 1)
-        >>> max_pool_planes(Planes.of_maps(maps)).maps()[..., 0].tolist()
-        [[6.0, 8.0, 9.0], [11.0, 13.0, 14.0]]
+    Odd borders are kept.
+
+    Args:
+        window: of the input maps, from a joint to a pool.
+        joint: where the result goes.
+
+    Returns:
+        The rows that have all of their inputs; None if there are none.
     """
-    height, width = -(-planes.height // 2), -(-planes.width // 2)
-    room = _room(height, width, planes.values.shape[-1])
-    size = np.int32(planes.height), np.int32(planes.width)
-    return Planes(_max_pool(planes.values, *size, room=room), height, width)
+    n_new = rows_computed(window.n_rows, window.finished, "pool")
+    if n_new == 0:
+        return None
+    values, tail = _max_pool(
+        window.values,
+        *joint.start(n_new),
+        columns=stepped(tiles(joint.width) + 1),
+    )
+    return joint.finish(values, tail, n_new)
 
 
-def _tiles(size: Any) -> Any:
-    """Return how many tiles a side takes."""
-    return (size + _TILE - 1) // _TILE
+def _floor(relu: bool) -> np.ndarray:
+    """Return the lowest value that a map may have."""
+    return np.float32(0 if relu else -np.inf)
 
 
-def _step(count: int) -> int:
-    """Return the next number of cells that there are programs for."""
-    step = 2 ** max(0, count.bit_length() - 1 - int(math.log2(_STEPS)))
-    return -(-count // step) * step
+def most_cells(channels: int) -> int:
+    """Return how many cells a strip has at most, for channels in and out."""
+    return stepped(max(_STRIP_CELLS, _STRIP_BYTES // (4 * _INPUT**2 * channels)))
 
 
-def _most_cells(channels: int) -> int:
-    """Return how many cells of a layer's input and output fit into a strip."""
-    return max(1, _STRIP_BYTES // (4 * len(_B_T) ** 2 * channels))
+def strip_bytes(channels: int) -> int:
+    """Return how much memory a strip takes, for channels in and out."""
+    return 4 * 2 * _INPUT**2 * channels * most_cells(channels)
 
 
-def _strip(height: int, width: int, channels: int, outputs: int) -> int:
-    """Return how many cells a strip has; strips share the work evenly."""
-    cells = _step(_tiles(height) * (_tiles(width) + 1))
-    return -(-cells // -(-cells // _most_cells(channels + outputs)))
+def _strip(n_rows: int, row: int, channels: int) -> int:
+    """Return how many cells a strip has; strips of a usual window share it evenly."""
+    cells = n_rows * row
+    n_strips = -(-cells // most_cells(channels))
+    return stepped(-(-cells // n_strips))
 
 
-def _room(height: int, width: int, channels: int) -> int:
-    """Return for how many cells planes have room: also for a last strip's overhang."""
-    row = _tiles(width) + 1
-    cells = _tiles(height) * row
-    overhang = min(_most_cells(channels), _step(cells))
-    return _step(cells + 2 * row + overhang + 3)
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
+def _convolve_image(
+    inputs: jax.Array,
+    kernel: tuple[jax.Array, ...],
+    bias: jax.Array,
+    floor: jax.Array,
+    values: jax.Array,
+    tail: jax.Array,
+    numbers: jax.Array,
+    *,
+    cells: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Return planes and tail from the inputs of all tiles, [4, cells, 18 channels]."""
+    n_rows, width, kept, _ = numbers
+    row = tiles(width) + 1
+
+    def strip(index: jax.Array, values: jax.Array) -> jax.Array:
+        start = index * cells
+        shape = (TILE, cells, inputs.shape[-1])
+        part = lax.dynamic_slice(inputs, (0, start, 0), shape)
+        for a in range(TILE):
+            for b in range(TILE):
+                plane = TILE * a + b
+                out = jnp.maximum(part[a] @ kernel[b] + bias.reshape(1, -1), floor)
+                at = (plane, start + kept * row + 1, 0)
+                values = lax.dynamic_update_slice(values, out[None], at)
+        return values
+
+    n_strips = (n_rows * row + cells - 1) // cells
+    values = begin(values, tail, kept, row)
+    values = lax.fori_loop(0, n_strips, strip, values)
+    return end(values, tail, numbers, row)
 
 
-@functools.partial(jax.jit, static_argnames=("cells", "room", "relu"))
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
 def _convolve(
     planes: jax.Array,
     kernel: tuple[jax.Array, ...],
     bias: jax.Array,
-    height: jax.Array,
-    width: jax.Array,
+    floor: jax.Array,
+    values: jax.Array,
+    tail: jax.Array,
+    numbers: jax.Array,
     *,
     cells: int,
-    room: int,
-    relu: bool,
-) -> jax.Array:
-    """Return the planes of a convolution, strip by strip."""
-    row = _tiles(width) + 1
-    outputs = len(bias)
+) -> tuple[jax.Array, jax.Array]:
+    """Return planes and tail of a convolution, strip by strip."""
+    n_rows, width, kept, _ = numbers
+    row = tiles(width) + 1
 
-    def strip(index: jax.Array, values: jax.Array) -> jax.Array:
-        start = index * cells
+    def input_rows(source: tuple[jax.Array, jax.Array]) -> jax.Array:
+        planes, start = source
 
         def part(first: int, n_planes: int, n_rows: int) -> jax.Array:
             """Return planes of the strip `n_rows` rows further, and a cell around."""
@@ -250,58 +335,71 @@ def _convolve(
             shape = (n_planes, cells + 2, planes.shape[-1])
             return lax.dynamic_slice(planes, at, shape)
 
-        above, here, below = part(12, 4, 0), part(0, 16, 1), part(0, 4, 2)
+        return _input_rows((part(12, 4, 0), part(0, 16, 1), part(0, 4, 2)))
+
+    def strip(index: jax.Array, values: jax.Array) -> jax.Array:
+        start = index * cells
         always = index >= 0
-        halves = _apart(always, _input_rows, (above, here, below))
+        halves = _apart(always, input_rows, (planes, start))
         products = [
             [
-                _input_tile(halves[a], c, cells) @ kernel[len(_B_T) * a + c]
-                for c in range(len(_B_T))
+                _input_tile(halves[a], c, cells) @ kernel[_INPUT * a + c]
+                for c in range(_INPUT)
             ]
-            for a in range(len(_B_T))
+            for a in range(_INPUT)
         ]
         halves = _apart(always, _output_columns, products)
-        keep = _inside(start + jnp.arange(cells), row, height, width)
-        outs = []
-        for a in range(_TILE):
-            for b in range(_TILE):
-                out = _combine(_A_T[a], halves[b]) + bias.reshape(1, -1)
-                out = jnp.maximum(out, 0) if relu else out
-                outs.append(jnp.where(keep[a][b][:, None], out, 0))
-        at = (0, start + row + 1, 0)
-        return lax.dynamic_update_slice(values, jnp.stack(outs), at)
+        for a in range(TILE):
+            for b in range(TILE):
+                plane = TILE * a + b
+                out = _combine(_A_T[a], halves[b])
+                out = jnp.maximum(out + bias.reshape(1, -1), floor)
+                # Each for itself: a stack of them would be one copy more.
+                at = (plane, start + kept * row + 1, 0)
+                values = lax.dynamic_update_slice(values, out[None], at)
+        return values
 
-    n_strips = (_tiles(height) * row + cells - 1) // cells
-    empty = jnp.zeros((_TILE**2, room, outputs), jnp.float32)
-    return lax.fori_loop(0, n_strips, strip, empty)
+    n_strips = (n_rows * row + cells - 1) // cells
+    values = begin(values, tail, kept, row)
+    values = lax.fori_loop(0, n_strips, strip, values)
+    return end(values, tail, numbers, row)
 
 
-@functools.partial(jax.jit, static_argnames="room")
+@functools.partial(jax.jit, static_argnames="columns", donate_argnames="values")
 def _max_pool(
-    planes: jax.Array, height: jax.Array, width: jax.Array, *, room: int
-) -> jax.Array:
-    """Return the planes of the 2x2 maximum."""
-    rows, row = _tiles(height), _tiles(width) + 1
-    pooled_row = _tiles((width + 1) // 2) + 1
-    # Pixels beyond the image are zero and never exceed a true one.
-    grid = planes.reshape(2, 2, 2, 2, *planes.shape[1:]).max(axis=(1, 3))
-    at = jnp.arange(room) - 1
-    tiles = []
-    for a in range(_TILE):
-        for b in range(_TILE):
-            # A tile of the result is 2x2 of these. The first cell stands for zero.
-            y = 2 * (at // pooled_row - 1) + a // 2
-            x = 2 * (at % pooled_row) + b // 2
-            there = (at >= 0) & (y >= 0) & (y < rows) & (x < row - 1)
-            cell = jnp.where(there, 1 + (y + 1) * row + x, 0)
-            tiles.append(grid[a % 2, b % 2].at[cell].get(mode="promise_in_bounds"))
-    return jnp.stack(tiles)
+    planes: jax.Array,
+    values: jax.Array,
+    tail: jax.Array,
+    numbers: jax.Array,
+    *,
+    columns: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Return planes and tail of the 2x2 maximum, row by row of cells."""
+    n_rows, pooled_width, kept, _ = numbers
+    row, pooled_row = tiles(2 * pooled_width) + 1, tiles(pooled_width) + 1
+    inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
+
+    def one(index: jax.Array, values: jax.Array) -> jax.Array:
+        def part(n_rows: jax.Array) -> jax.Array:
+            shape = (TILE**2, 2 * columns, planes.shape[-1])
+            cells = lax.dynamic_slice(planes, (0, 1 + n_rows * row, 0), shape)
+            return cells.reshape(2, 2, 2, 2, columns, 2, -1).max(axis=(1, 3))
+
+        # A cell of the result is 2x2 of these, which are [2, 2, columns, 2, channels].
+        both = jnp.stack([part(2 * index), part(2 * index + 1)])
+        cells = both.transpose(0, 1, 4, 2, 3, 5).reshape(TILE**2, columns, -1)
+        at = (0, 1 + (kept + index) * pooled_row, 0)
+        return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
+
+    values = begin(values, tail, kept, pooled_row)
+    values = lax.fori_loop(0, n_rows, one, values)
+    return end(values, tail, numbers, pooled_row)
 
 
 def _input_rows(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     """Return B' d: [6, 4 planes along the other axis, cells + 2, channels]."""
     above, here, below = parts
-    here = here.reshape(_TILE, _TILE, *here.shape[1:])
+    here = here.reshape(TILE, TILE, *here.shape[1:])
     inputs = {0: {3: above}, 1: dict(enumerate(here)), 2: {0: below}}
     inputs = [inputs[at][plane] for plane, at in _INPUTS]
     return jnp.stack([_combine(weights, inputs) for weights in _B_T])
@@ -313,12 +411,14 @@ def _input_tile(half: jax.Array, c: int, cells: int) -> jax.Array:
     return _combine(_B_T[c], shifted)
 
 
-def _output_columns(products: list[list[jax.Array]]) -> list[list[jax.Array]]:
-    """Return m A for each of its 4 columns: lists of 6 arrays [cells, out]."""
-    return [[_combine(weights, row) for row in products] for weights in _A_T]
+def _output_columns(products: list[list[jax.Array]]) -> jax.Array:
+    """Return m A for each of its 4 columns: [4, 6, cells, out]."""
+    return jnp.stack(
+        [jnp.stack([_combine(weights, row) for row in products]) for weights in _A_T]
+    )
 
 
-def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
+def _combine(weights: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
     """Return the weighted sum of arrays, without those of weight 0."""
     terms = [
         array if weight == 1 else weight * array
@@ -326,15 +426,6 @@ def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
         if weight != 0
     ]
     return functools.reduce(operator.add, terms)
-
-
-def _inside(
-    cell: jax.Array, row: jax.Array, height: jax.Array, width: jax.Array
-) -> list[list[jax.Array]]:
-    """Return for each plane whether a cell's pixel is in the image."""
-    down = [_TILE * (cell // row) + a < height for a in range(_TILE)]
-    across = [_TILE * (cell % row) + b < width for b in range(_TILE)]
-    return [[y & x for x in across] for y in down]
 
 
 def _apart(always: jax.Array, function: Callable[..., Any], argument: Any) -> Any:

@@ -42,7 +42,6 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from _osie import RESULTS
 
 from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -51,6 +50,7 @@ from deepgaze_jax.run_scores import validation_scores
 from deepgaze_jax.summaries import bootstrap_interval, paired_interval
 from deepgaze_jax.training import TrainConfig, train
 
+RESULTS = Path(__file__).parent / "results"
 FIVE = deepgaze2().taps
 SINGLE = tuple(
     f"{kind}{block}_{layer}"

@@ -126,9 +126,19 @@ def test_bad_files_among_good_ones(capsys, model):
         "width": 36,
         "model": Path(model).name,
         "fold": "mixture",
+        "bands": 1,
         "center_bias": "pooled",
         "pixels_per_dva": 24.0,
     }
+
+
+def test_too_little_memory_is_said_for_each_picture(capsys, model):
+    argv = ["predict", save_picture("a.png"), "-o", "out", "--model", model]
+    code, out, err = run(capsys, *argv, "--max-memory", "0.001")
+    assert (code, out) == (1, "")
+    assert "GB are allowed" in err.splitlines()[0]
+    assert files("out") == []
+    assert run(capsys, *argv, "--max-memory", "500")[0] == 0
 
 
 def test_a_file_named_twice_is_one_picture(capsys, model):
@@ -474,6 +484,10 @@ def test_wrong_usage(capsys, argv):
         (
             ["predict", "a.png", "-o", "out", "--pixels-per-dva", "x"],
             "--pixels-per-dva is 'x'; expected a number",
+        ),
+        (
+            ["predict", "a.png", "-o", "out", "--max-memory", "0"],
+            "--max-memory is 0.0; expected gigabytes above 0",
         ),
         (
             ["predict", "a.png", "-o", "out", "--modle", "icf"],

@@ -52,3 +52,18 @@ def test_a_file_gets_a_line_a_minute(monkeypatch, unit, lines):
     found = sys.stderr.getvalue().splitlines()
     assert len(found) == 2
     assert all(a.startswith(b) for a, b in zip(found, lines, strict=True))
+
+
+def test_a_line_says_how_fast_it_goes_and_how_long_it_takes(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    now = [0.0]
+    monkeypatch.setattr(messages.time, "monotonic", lambda: now[0])
+    with Bar("picture", "predicting") as bar:
+        for second in range(0, 200, 10):
+            now[0] = second
+            bar(second // 4, 3000)
+    assert sys.stderr.getvalue().splitlines() == [
+        "predicting: 15 of 3000 pictures, 0.25 a second, 3 h 19 min left",
+        "predicting: 30 of 3000 pictures, 0.25 a second, 3 h 18 min left",
+        "predicting: 45 of 3000 pictures, 0.25 a second, 3 h 17 min left",
+    ]

@@ -6,10 +6,14 @@ import jax
 import numpy as np
 import oracles
 import pytest
+from scipy.special import logsumexp
 
 from deepgaze_jax.architectures import deepgaze2
-from deepgaze_jax.model import mixture
+from deepgaze_jax.center_bias import resample_log_density
+from deepgaze_jax.grids import pixel_grid
+from deepgaze_jax.model import FixationModel, mixture
 from deepgaze_jax.readout import fold_feature_scaling
+from deepgaze_jax.readout_grid import center_bias_on_grid
 
 TOLERANCE = 1e-5
 SIZES = ((97, 131), (33, 47), (64, 96), (31, 200), (5, 7), (1, 1))
@@ -272,3 +276,30 @@ def test_fold_feature_scaling(readouts):
     ours = oracles.readout_upsample_first(folded, features, 25, 33)
     assert np.ptp(expected) > 0.1
     assert np.abs(ours - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("sampling", ["mean", "nearest"])
+@pytest.mark.parametrize("size", [(61, 83), (40, 64), (7, 300)])
+@pytest.mark.parametrize("of", [(75, 100), (1, 1), (500, 9)])
+def test_center_bias_on_the_grid_is_that_of_the_picture_shrunk(sampling, size, of):
+    model = FixationModel(sampling=sampling)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(of)
+    if of == (500, 9):
+        values[3, 4] = values[-20:, 0] = -np.inf
+    values -= logsumexp(values)
+    shrunk = model.pool_center_bias(resample_log_density(values, *size))
+    found = center_bias_on_grid(model, values, size)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, shrunk, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("model_size", [(61, 83), (200, 31)])
+def test_normalising_on_the_grid_is_normalising_the_pixels(model_size):
+    grid = pixel_grid(50, 70, 4, model_size)
+    values = np.random.default_rng(1).standard_normal(grid.shape).astype(np.float32)
+    pixels = grid.expand(values.astype(np.float64))
+    expected = pixels - logsumexp(pixels)
+    np.testing.assert_allclose(
+        grid.normalise_and_expand(values), expected, rtol=0, atol=1e-6
+    )

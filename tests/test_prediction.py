@@ -12,7 +12,6 @@ import small_models
 from PIL import Image
 
 import deepgaze_jax
-from deepgaze_jax import predictor as predictor_module
 from deepgaze_jax.architectures import deepgaze2, icf
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.images import load_image, rgb_sha256
@@ -20,6 +19,7 @@ from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained, predict
+from deepgaze_jax.programs import features_program
 
 TOLERANCE = 1e-5
 
@@ -326,12 +326,13 @@ def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
 
 
 def test_one_program_for_each_size(predictor):
-    programs = predictor_module._features._cache_size
     predictor.predict(oracles.random_image(0, 25, 35))
-    before = programs()
+    program = features_program(predictor.model, predictor.model_size((25, 35)))
+    before = features_program.cache_info().misses
     predictor.predict(oracles.random_image(1, 25, 35))
     predictor.predict(oracles.random_image(1, 25, 35), fold=0)
-    assert programs() == before
+    assert features_program.cache_info().misses == before
+    assert program._cache_size() == 1
 
 
 def test_missing_weights_are_named_never_replaced(model_file, tmp_path, monkeypatch):

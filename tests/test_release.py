@@ -5,7 +5,6 @@ import importlib
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,24 +92,12 @@ def test_table_of_images_gives_the_summary(name):
     assert ig.mean() >= MODELS[name][-1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_readme_states_the_results(name):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    line = next(line for line in text.splitlines() if f"`{name}`)" in line)
-    found = [float(number) for number in re.findall(r"\d+\.\d{3}", line)][:5]
-    summary = results(name)
-    ig = summary["per_image"]["ig"]
-    expected = [summary["per_image"]["ll"]["mean"], ig["mean"], ig["low"], ig["high"]]
-    expected.append(summary["per_fixation"]["ig"]["mean"])
-    assert found == [round(value, 3) for value in expected]
-
-
 def test_readme_has_the_table_that_the_experiment_makes(monkeypatch):
     """Paired differences and the line of the center bias too."""
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    osie_table = importlib.import_module("osie_table")
+    monkeypatch.syspath_prepend(str(ROOT / "experiments/osie"))
+    table = importlib.import_module("table")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert osie_table.MARKS[0] + osie_table.table() + osie_table.MARKS[1] in text
+    assert table.MARKS[0] + table.table() + table.MARKS[1] in text
 
 
 def test_order_of_the_models():
@@ -172,7 +159,9 @@ def test_prediction_is_the_training_codes(predictor, osie, name):
 
     model = predictor.model
     size = scaled_size(600, 800, predictor.card["input_scale"])
-    features = model.features(predictor.feature_params, resize_image(image, *size))
+    features = model.features(
+        predictor.feature_stage.params, resize_image(image, *size)
+    )
     pixels = model.pixel_grid(600, 800, size)
     bias = resample_log_density(predictor.center_biases[fold], *size)
     params = {

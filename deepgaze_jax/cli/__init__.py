@@ -44,6 +44,7 @@ _VERBS = {
     "figures": _Verb("figures", "figures", "figures of a paper from tables of scores"),
     "train": _Verb("train", "train", "train the readouts of all folds"),
     "export": _Verb("train", "export", "write the model of a training run"),
+    "serve": _Verb("serve", "serve", "predictions over HTTP, and a page"),
     "weights fetch": _Verb("weights", "fetch", "get the weights of a feature network"),
     "weights list": _Verb("weights", "list_weights", "feature weights and their state"),
     "weights convert": _Verb("weights", "convert", "weights of any format to ours"),
@@ -52,6 +53,9 @@ _VERBS = {
     "weights normalise": _Verb("weights", "normalise", "unit mean activations"),
     "data import": _Verb("data", "import_dataset", "eye-tracking files to a data set"),
     "data build": _Verb("data_build", "build", "a TFDS data set (array_record)"),
+    "data export": _Verb(
+        "data_export", "export_dataset", "a data set in the files of other software"
+    ),
     "data info": _Verb("data_info", "info", "what a data set holds"),
     "data validate": _Verb("data", "validate", "check a data set"),
     "data cache ls": _Verb("data_cache", "list_caches", "feature caches on the disk"),

@@ -80,7 +80,7 @@ def benchmark_file(
     keep_compiled_programs()
     predictor = load_pretrained(model)
     # What would fail for every picture fails here, once.
-    _ = predictor.feature_params
+    predictor.feature_stage.prepare()
     predictor.image_scale(pixels_per_dva)
     options = {"center_bias": center_bias, "pixels_per_dva": pixels_per_dva}
     settings = {

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from deepgaze_jax.errors import DeepGazeError
 
-__all__ = ["Bar", "UsageError", "complain", "say"]
+__all__ = ["Bar", "UsageError", "complain", "say", "tell"]
 
 
 _SECONDS_BETWEEN_LINES = 60.0
@@ -21,6 +21,15 @@ class UsageError(DeepGazeError):
 def say(text: str) -> None:
     """Print a message to standard error, above a progress bar if there is one."""
     tqdm.write(text, file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """Print a result to standard output, above a progress bar if there is one.
+
+    Names of files that are no text are shown with escapes.
+    """
+    tqdm.write(text.encode(errors="backslashreplace").decode(), file=sys.stdout)
+    sys.stdout.flush()
 
 
 def complain(error: Exception | str) -> None:
@@ -98,18 +107,24 @@ class _Lines:
         self.note = ""
         self._unit = unit
         self._title = ""
-        self._said = time.monotonic()
+        self._said = self._began = time.monotonic()
 
     def __call__(self, done: int, total: int, title: str) -> None:
         if title != self._title:
             self.close()
             self._title = title
+            self._began = time.monotonic()
         waited = time.monotonic() - self._said
         if done != total and waited >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             scale, unit = (1e6, "MB") if self._unit == "B" else (1, f"{self._unit}s")
             of_total = f" of {total / scale:.0f}" if total else ""
             count = f"{done / scale:.0f}{of_total} {unit}"
+            took = self._said - self._began
+            if done and took:
+                count += f", {done / scale / took:.3g} a second"
+                if total:
+                    count += f", {_in_words((total - done) * took / done)} left"
             say(": ".join(filter(None, (title, count))))
 
     def close(self) -> None:
@@ -117,3 +132,18 @@ class _Lines:
         if self.note:
             say(": ".join(filter(None, (self._title, self.note))))
         self.note = ""
+
+
+def _in_words(seconds: float) -> str:
+    """Return a time as one reads it.
+
+    Example:
+        >>> _in_words(100), _in_words(4000), _in_words(300_000)
+        ('2 min', '1 h 7 min', '3 d 11 h')
+    """
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -1,34 +1,40 @@
 """`deepgaze predict` and `deepgaze demo`."""
 
-import collections
-import dataclasses
+import contextlib
 import json as json_format
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jax
 import numpy as np
 import tyro
 
 from deepgaze_jax.cli.compilation import keep_compiled_programs
-from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
+from deepgaze_jax.cli.messages import Bar, UsageError, complain, say, tell
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.files import make_folder, replacing
-from deepgaze_jax.images import load_image
+from deepgaze_jax.many_images.cluster import Cluster, predict_on_cluster
+from deepgaze_jax.many_images.results import Results
+from deepgaze_jax.many_images.run import (
+    committed,
+    open_results,
+    targets_of,
+    unfinished,
+)
+from deepgaze_jax.many_images.settings import Kinds, Settings
+from deepgaze_jax.many_images.stream import Outcome, predict_pictures
+from deepgaze_jax.many_images.targets import Target, plan_targets
+from deepgaze_jax.model_cards import fold_text
 from deepgaze_jax.named_center_bias import load_center_bias
-from deepgaze_jax.plotting import overlay, write_png
 from deepgaze_jax.prediction import load_pretrained
-from deepgaze_jax.predictor import FoldRule, Predictor
+from deepgaze_jax.predictor import Predictor
 from deepgaze_jax.weights import REGISTRY, cached_path, fetch
 
-__all__ = ["Target", "demo", "plan_targets", "predict"]
+__all__ = ["demo", "plan_targets", "predict"]
 
 _Folder = Annotated[Path, output_option("DIR")]
 _Model = Annotated[str, tyro.conf.arg(metavar="MODEL")]
+_GO_ON = "go on with the same command and --resume"
 
 
 def predict(
@@ -40,7 +46,13 @@ def predict(
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
     features: Annotated[Path | None, unset("FILE")] = None,
+    files: Literal["both", "npy", "png", "h5"] = "both",
+    float16: bool = False,
+    resume: bool = False,
+    max_memory: Annotated[float | None, unset("GB")] = None,
     json: bool = False,
+    ray: Annotated[str | None, unset("ADDRESS")] = None,
+    workers: Annotated[int | None, unset("N")] = None,
 ) -> int:
     """Predict where people look in pictures.
 
@@ -52,7 +64,9 @@ def predict(
     Where two pictures have the same STEM, their full names stand in its place.
 
     Args:
-        images: Picture files of any kind and size.
+        images: Picture files of any kind and size; folders, which mean all
+            pictures below them; quoted patterns such as 'photos/**/*.jpg';
+            .txt lists with one path a line. Results keep the folders.
         output: Folder for the results.
         model: Name, .safetensors file or training run.
         center_bias: uniform, the name of a data set, or a .npy file with
@@ -65,47 +79,142 @@ def predict(
             picture), or the number of a fold.
         features: Feature weights of your own, from deepgaze weights convert;
             by default those that were fetched.
+        files: Log densities (npy), overlays (png), both, or all log densities
+            in one compressed file, log_densities.h5, under the names of the
+            pictures.
+        float16: Store log densities with half the bytes, rounded to 0.004.
+        resume: Leave out the pictures of a folder, pattern or list that an
+            earlier run with the same settings has finished.
+        max_memory: How much memory this process may take on a CPU: large
+            pictures go through the network in lower bands of rows then,
+            and one after another. By default what the machine has.
         json: Print one JSON object per picture.
+        ray: Deal the pictures over the processes of the Ray cluster at this
+            address, or of one on this machine: local. All machines must
+            see the same folders.
+        workers: Processes of the cluster; by default one per GPU, or per
+            machine where there is none.
     """
+    if workers is not None and (ray is None or workers < 1):
+        raise UsageError("--workers is a number of processes for --ray; give both")
+    if max_memory is not None and ray is not None:
+        raise UsageError("--max-memory is for this machine; leave it out with --ray")
     if not images:
         raise UsageError("no picture is named; give one or more files")
+    if max_memory is not None and not 0 < max_memory < float("inf"):
+        raise UsageError(f"--max-memory is {max_memory}; expected gigabytes above 0")
+    limit = None if max_memory is None else 1e9 * max_memory
     keep_compiled_programs()
     predictor = load_pretrained(model, features=features)
-    # What would fail for every picture fails here, once.
-    _ = predictor.feature_params
-    predictor.image_scale(pixels_per_dva)
-    if center_bias is not None:
-        load_center_bias(center_bias)
-    make_folder(output)
-    settings = _Settings(center_bias, pixels_per_dva, fold)
-    # One file named twice is one picture.
-    named: dict[Path, Path] = {}
-    for image in images:
-        named.setdefault(_lies_at(image), image)
-    images = tuple(named.values())
-    n_failed = 0
-    for target in plan_targets(images, output):
-        try:
-            done = _predict_one(predictor, target, settings)
-        except (InputError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
-            n_failed += 1
-            line = " ".join(str(error).split()) or type(error).__name__
-            name = str(target.image)
-            line = line if name in line else f"{name}: {line}"
-            complain(line)
-            if json:
-                print(json_format.dumps({"image": name, "error": line}), flush=True)
-            continue
-        if json:
-            print(json_format.dumps(done), flush=True)
-        else:
-            print(
-                f"{target.image}: {target.log_density}, {target.overlay.name}",
-                flush=True,
+    settings = Settings(center_bias, pixels_per_dva, fold, float16)
+    _refuse_at_once(predictor, settings)
+    targets, searched = targets_of(images, output)
+    kinds = Kinds(files in ("both", "npy"), files in ("both", "png"), files == "h5")
+    results = open_results(
+        output,
+        predictor,
+        settings,
+        kinds,
+        features=features,
+        resume=resume,
+        noted=searched,
+    )
+    n_all, n_failed = len(targets), 0
+    with contextlib.closing(results), Bar("picture") as bar:
+        if resume:
+            targets = unfinished(targets, results)
+            say(f"{n_all - len(targets)} of {n_all} pictures are ready")
+        said = _Said(predictor, settings, results, json, limit is not None)
+        if ray is None:
+            outcomes = predict_pictures(
+                predictor, targets, settings, results.write, max_memory=limit
             )
+        else:
+            cluster = Cluster(ray, workers)
+            outcomes = predict_on_cluster(
+                *(predictor, targets, settings, kinds, cluster),
+                say=say,
+                prepare=keep_compiled_programs,
+            )
+        try:
+            with contextlib.closing(outcomes):
+                for done, outcome in enumerate(committed(outcomes, results), start=1):
+                    n_failed += bool(outcome.error)
+                    said(outcome)
+                    if len(targets) > 1:
+                        bar(done, len(targets))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*[_GO_ON] * searched) from None
     if n_failed:
-        complain(f"{n_failed} of {len(images)} pictures failed")
+        complain(f"{n_failed} of {n_all} pictures failed")
     return 1 if n_failed else 0
+
+
+def _refuse_at_once(predictor: Predictor, settings: Settings) -> None:
+    """Raise what would be wrong with every picture."""
+    predictor.feature_stage.prepare()
+    predictor.image_scale(settings.pixels_per_dva)
+    if isinstance(settings.fold, int):
+        predictor.fold_for(np.zeros((1, 1, 3), np.float32), settings.fold)
+    if settings.center_bias is not None:
+        load_center_bias(settings.center_bias)
+
+
+class _Said:
+    """What is said about each picture."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        results: Results,
+        json: bool,
+        plans: bool = False,
+    ) -> None:
+        self._predictor = predictor
+        self._settings = settings
+        self._results = results
+        self._json = json
+        self._plans = plans
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Say it: one line, or one JSON object."""
+        name = str(outcome.target.image)
+        if outcome.error:
+            complain(outcome.error)
+        plan = outcome.plan
+        if plan is not None and self._plans:
+            say(
+                f"{name}: {plan.n_bands} bands of {plan.band} rows, about "
+                f"{plan.n_bytes / 1e9:.2f} GB"
+            )
+        if not self._json:
+            if not outcome.error:
+                tell(f"{name}: {self._files(outcome.target)}")
+        elif outcome.error:
+            tell(json_format.dumps({"image": name, "error": outcome.error}))
+        else:
+            tell(json_format.dumps({"image": name, **self._details(outcome)}))
+
+    def _files(self, target: Target) -> str:
+        """Return the first file with its folder, and the names of the others."""
+        first, *others = self._results.places(target).values()
+        return ", ".join([first, *(other.rpartition("/")[2] for other in others)])
+
+    def _details(self, outcome: Outcome) -> dict[str, Any]:
+        fold = outcome.fold
+        own = "pooled" if fold == "mixture" else f"fold {fold_text(fold)}"
+        return {
+            **self._results.places(outcome.target),
+            "height": outcome.size[0],
+            "width": outcome.size[1],
+            "model": self._predictor.name,
+            "fold": outcome.fold,
+            "bands": outcome.plan.n_bands if outcome.plan else 1,
+            "center_bias": self._settings.center_bias or own,
+            "pixels_per_dva": self._settings.pixels_per_dva
+            or self._predictor.card.get("pixels_per_dva"),
+        }
 
 
 def demo(output: _Folder = Path("deepgaze-demo"), model: _Model = "deepgaze2") -> int:
@@ -129,10 +238,15 @@ def demo(output: _Folder = Path("deepgaze-demo"), model: _Model = "deepgaze2") -
         with Bar("B") as bar:
             fetch(network, progress=bar)
     image = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
-    make_folder(output)
-    (target,) = plan_targets([image], output)
-    _predict_one(predictor, target, _Settings())
-    print(f"{target.overlay}\n{target.log_density}")
+    targets = plan_targets([image], output)
+    settings = Settings()
+    results = open_results(output, predictor, settings, Kinds(), noted=False)
+    (done,) = committed(
+        predict_pictures(predictor, targets, settings, results.write), results
+    )
+    if done.error:
+        raise InputError(done.error)
+    print(f"{done.target.overlay}\n{done.target.log_density}")
     print(
         "The picture shows where people look in this photograph: a quarter of all "
         "fixations is\nexpected inside the innermost lines, half inside the next, "
@@ -140,118 +254,3 @@ def demo(output: _Folder = Path("deepgaze-demo"), model: _Model = "deepgaze2") -
         "the probability of each pixel; np.exp of it sums to one."
     )
     return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A picture and the files that are made of it.
-
-    Attributes:
-        image: the picture.
-        log_density: the array.
-        overlay: the drawing.
-        problem: why they cannot be written, else empty.
-    """
-
-    image: Path
-    log_density: Path
-    overlay: Path
-    problem: str = ""
-
-
-def plan_targets(images: Sequence[Path], output: Path) -> list[Target]:
-    """Return where the results of each picture go, before anything is computed.
-
-    Files are named by the stem of the picture, or by its full name where two pictures
-    would share a file. An input is never overwritten.
-
-    Args:
-        images: pictures.
-        output: folder for the results.
-
-    Example:
-        >>> pictures = [Path("a.jpg"), Path("b.jpg"), Path("x/b.png")]
-        >>> [target.overlay.name for target in plan_targets(pictures, Path("out"))]
-        ['a_overlay.png', 'b.jpg_overlay.png', 'b.png_overlay.png']
-    """
-    # Some file systems do not tell upper from lower case.
-    stems = collections.Counter(image.stem.casefold() for image in images)
-    full = {
-        image.name.casefold() for image in images if stems[image.stem.casefold()] > 1
-    }
-    inputs = {_where(image) for image in images}
-    taken: dict[str, Path] = {}
-    targets = []
-    for image in images:
-        shared = stems[image.stem.casefold()] > 1 or image.stem.casefold() in full
-        stem = image.name if shared else image.stem
-        log_density = output / f"{stem}_log_density.npy"
-        drawing = output / f"{stem}_overlay.png"
-        problem = ""
-        if stem.casefold() in taken:
-            problem = (
-                f"its results would overwrite those of {taken[stem.casefold()]}; "
-                "predict it into another folder"
-            )
-        elif {_where(log_density), _where(drawing)} & inputs:
-            problem = "its results would overwrite an input; choose another folder"
-        taken.setdefault(stem.casefold(), image)
-        targets.append(Target(image, log_density, drawing, problem))
-    return targets
-
-
-def _lies_at(path: Path) -> Path:
-    """Return a path by which the same file has one name, links apart."""
-    return Path(os.path.realpath(path.parent), path.name)
-
-
-def _where(path: Path) -> str:
-    return os.path.realpath(path).casefold()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """Options that all pictures share."""
-
-    center_bias: str | None = None
-    pixels_per_dva: float | None = None
-    fold: FoldRule = "mixture"
-
-
-def _predict_one(
-    predictor: Predictor, target: Target, settings: _Settings
-) -> dict[str, Any]:
-    """Write the two files of a picture; returns what to say about it."""
-    if target.problem:
-        raise InputError(f"{target.image}: {target.problem}")
-    picture = load_image(target.image)
-    size = picture.shape[:2]
-    fold = predictor.fold_for(picture, settings.fold)
-    scale = {"pixels_per_dva": settings.pixels_per_dva}
-    log_density = predictor.log_density_of_features(
-        predictor.features(picture, **scale),
-        size,
-        center_bias=settings.center_bias,
-        fold=fold,
-        **scale,
-    )
-    # As bytes: a picture that is nearly black is no picture scaled to 0..1.
-    drawing = overlay(np.rint(picture).astype(np.uint8), log_density)
-    with replacing(target.log_density) as temporary, temporary.open("wb") as file:
-        np.save(file, log_density)
-    write_png(target.overlay, drawing)
-    own = "pooled"
-    if fold != "mixture":
-        own = f"fold {' and '.join(map(str, np.array(fold).reshape(-1)))}"
-    return {
-        "image": str(target.image),
-        "log_density": str(target.log_density),
-        "overlay": str(target.overlay),
-        "height": size[0],
-        "width": size[1],
-        "model": predictor.name,
-        "fold": fold,
-        "center_bias": settings.center_bias or own,
-        "pixels_per_dva": settings.pixels_per_dva
-        or predictor.card.get("pixels_per_dva"),
-    }

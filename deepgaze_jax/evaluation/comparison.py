@@ -13,7 +13,6 @@ import numpy as np
 from deepgaze_jax import __version__
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.errors import ConfigError, DataError, InputError
-from deepgaze_jax.evaluation.journal import Journal
 from deepgaze_jax.evaluation.predictions import Part, Prediction, Source
 from deepgaze_jax.evaluation.scoring import (
     METRICS,
@@ -23,6 +22,7 @@ from deepgaze_jax.evaluation.scoring import (
     mean_sauc,
 )
 from deepgaze_jax.files import replacing
+from deepgaze_jax.journal import Journal
 from deepgaze_jax.metric_maps import PredictionSum
 from deepgaze_jax.metrics import OtherFixations
 

@@ -10,6 +10,7 @@ from deepgaze_jax.datasets.features import FeatureCache, open_cache, plan_cache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.images import rgb_sha256
+from deepgaze_jax.model_cards import fold_text
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
 from deepgaze_jax.weights import cache_dir, features_card
@@ -92,7 +93,7 @@ class ModelSource:
         rgb_hash = cache.rgb_sha256[index] if cache else rgb_sha256(picture)
         number = self._fold
         if number == "auto":
-            number = predictor.unseen(rgb_hash)
+            number = predictor.membership.unseen(rgb_hash)
         seeds = isinstance(number, tuple)
         if not seeds and predictor.membership.has_seen(rgb_hash, number):
             return None
@@ -107,7 +108,7 @@ class ModelSource:
             features, size, **which, **scale
         )
         baseline = predictor.center_bias_log_density(size, **which)
-        by = "+".join(map(str, number)) if seeds else number
+        by = fold_text(number) if seeds else number
         return Prediction((Part(log_density),), by, baseline)
 
 

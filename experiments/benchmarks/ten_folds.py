@@ -5,8 +5,9 @@
 All numbers come from one run on one machine. The floor counts the multiply-adds that
 no implementation can leave out (readout forward and weight gradients, for the images
 that each fold trains on) at the rate of a 2048 x 2048 x 2048 float32 product. Solo
-runs use the same code with one fold each; some of the ten are timed and scaled.
-Features are cached first: that part is not timed.
+runs use the same code with one fold each; some of the ten are timed and scaled. Parts
+of the images (`--shares`) show how an epoch grows with their number. Features are
+cached first (those of a part are copied from the cache of all): that is not timed.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.folds import make_folds
 from deepgaze_jax.ops import pooled_size, scaled_size
 from deepgaze_jax.training import TrainConfig, train
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def matmul_rate(size: int = 2048, repeats: int = 15) -> float:
@@ -76,13 +79,15 @@ def main() -> None:
     parser.add_argument("--input-scale", type=float, default=TrainConfig.input_scale)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--solo-folds", type=int, nargs="+", default=[0, 4, 8])
-    parser.add_argument("-o", "--output", default="experiments/results/ten_folds.json")
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.25, 0.5])
+    parser.add_argument("-o", "--output", type=Path, default=RESULTS / "ten_folds.json")
     arguments = parser.parse_args()
     dataset = read_folder(arguments.data)
     config = TrainConfig(
         epochs=arguments.epochs,
         patience=arguments.epochs,
         input_scale=arguments.input_scale,
+        pixels_per_dva=None if dataset.pixels_per_dva is not None else 24.0,
     )
     # Fills the feature cache and warms the page cache.
     epoch_seconds(dataset, dataclasses.replace(config, only_folds=(0,), epochs=2))
@@ -94,6 +99,12 @@ def main() -> None:
     ]
     solo = statistics.mean(epoch for epoch, _ in solos)
     solo_run = statistics.mean(run for _, run in solos)
+    parts = {}
+    for share in arguments.shares:
+        part = dataset.select(np.arange(round(share * len(dataset))))
+        # Twice: the first time copies the features.
+        epoch_seconds(part, dataclasses.replace(config, only_folds=(0,), epochs=2))
+        parts[len(part)] = round(epoch_seconds(part, config)[0], 2)
     rate = max(rate, matmul_rate())
     floor = floor_multiply_adds(dataset, config) / rate
     result = {
@@ -111,12 +122,13 @@ def main() -> None:
         "ten_folds_run_seconds": round(ten_run, 1),
         "solo_run_seconds": round(solo_run, 1),
         "ten_folds_over_ten_solo_runs": round(ten_run / (10 * solo_run), 3),
+        "epoch_seconds_by_images": {**parts, len(dataset): round(ten, 2)},
         "solo_folds_timed": arguments.solo_folds,
         "epochs_of_a_run": arguments.epochs,
     }
     for name, value in result.items():
         print(f"{name:40s} {value}")
-    Path(arguments.output).write_text(json.dumps(result, indent=2) + "\n")
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ def read(
     """Returns a data set of pysaliency, of the versions before and since 0.3.
 
     Read are stimuli of the types Stimuli and FileStimuli, and fixations of the types
-    Fixations, FixationTrains and ScanpathFixations. Coordinates count from 0.
+    Fixations, FixationTrains and ScanpathFixations. Coordinates count from 0. Names of
+    subjects, numbers of fixations and pixels per degree that `write_pysaliency` kept
+    beside pysaliency's own columns are read too.
 
     Args:
         source: folder with both files.
@@ -66,7 +68,7 @@ def read(
 with stimuli.hdf5 and fixations.hdf5
     """
     folder = require_folder(source, f"{stimuli} and {fixations}")
-    names, sizes, files = _read_stimuli(folder, folder / stimuli, images)
+    names, sizes, files, scales = _read_stimuli(folder, folder / stimuli, images)
     with _opened(folder / fixations) as file:
         kind = read_text(file.attrs["type"])
         readers = {
@@ -77,6 +79,7 @@ with stimuli.hdf5 and fixations.hdf5
         if kind not in readers:
             raise ValueError(f"its type is {kind!r}; known are {', '.join(readers)}")
         columns = readers[kind](file)
+        subject_names = _subject_names(file)
     image = columns["image"]
     if len(image) and not (0 <= image.min() and image.max() < len(names)):
         raise DataError(
@@ -102,12 +105,13 @@ with stimuli.hdf5 and fixations.hdf5
         fixations=Fixations(
             image, subject, index, columns["x"], columns["y"], duration
         ),
-        subject_names=tuple(map(str, labels)),
+        subject_names=tuple(subject_names.get(label, str(label)) for label in labels),
         meta=Meta(
             format="pysaliency",
             conventions=tuple(notes),
             found={"images": len(names), "rows": len(image)},
         ),
+        pixels_per_dva=scales,
         extra={"t": columns["t"]} if "t" in columns else {},
     )
 
@@ -130,8 +134,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 def _read_stimuli(
     folder: Path, path: Path, images: str | Path | None
-) -> tuple[list[str], np.ndarray, tuple[ImageFile, ...]]:
-    """Returns names, sizes and what reads the pictures."""
+) -> tuple[list[str], np.ndarray, tuple[ImageFile, ...], np.ndarray | None]:
+    """Returns names, sizes, what reads the pictures, and pixels per degree."""
     with _opened(path) as file:
         kind = read_text(file.attrs["type"])
         if kind == "Stimuli":
@@ -151,10 +155,15 @@ def _read_stimuli(
         else:
             raise ValueError(f"its type is {kind!r}; known are Stimuli, FileStimuli")
         sizes = np.array([shape[:2] for shape in shapes], np.int64).reshape(-1, 2)
+        scales = None
+        if "pixels_per_dva" in file:
+            scales = _array(file, "pixels_per_dva").astype(np.float64)
+            if scales.shape != (len(names),) or not (scales > 0).all():
+                raise ValueError("its pixels_per_dva are not a number above 0 an image")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: names the image {twice} twice; rename one of them")
-    return names, sizes, files
+    return names, sizes, files, scales
 
 
 def _picture(path: Path, name: str) -> bytes:
@@ -174,6 +183,13 @@ def _picture(path: Path, name: str) -> bytes:
             "[height, width] or [height, width, 3]: write it again"
         ) from error
     return buffer.getvalue()
+
+
+def _subject_names(file: h5py.File) -> dict[int, str]:
+    """Returns what subjects are called, by number; pysaliency itself keeps no names."""
+    if "subject_names" not in file:
+        return {}
+    return dict(enumerate(map(read_text, _array(file, "subject_names"))))
 
 
 def _array(group: h5py.Group, *names: str) -> np.ndarray:
@@ -217,7 +233,7 @@ def _trains(file: h5py.File) -> dict[str, np.ndarray]:
     lengths = _array(file, "train_lengths") if "train_lengths" in file else None
     name = "scanpath_fixation_attributes"
     attributes: Any = child(file, name) if name in file else {}
-    return _flattened(
+    columns = _flattened(
         _array(file, "train_xs"),
         _array(file, "train_ys"),
         _array(file, "train_ns"),
@@ -226,6 +242,9 @@ def _trains(file: h5py.File) -> dict[str, np.ndarray]:
         _array(file, "train_ts"),
         attributes,
     )
+    if "times_are_numbers_of_fixations" in file.attrs:
+        columns["fixation_index"] = columns.pop("t").astype(np.int64)
+    return columns
 
 
 def _scanpaths(file: h5py.File) -> dict[str, np.ndarray]:

@@ -1,0 +1,130 @@
+"""How a picture goes through VGG-19 on a CPU: in which bands, for how much memory."""
+
+import dataclasses
+import os
+
+import jax
+import numpy as np
+
+from deepgaze_jax import vgg_rows
+from deepgaze_jax.errors import InputError
+from deepgaze_jax.memory import available_memory, resident_memory
+from deepgaze_jax.model import FixationModel
+from deepgaze_jax.ops import pooled_size
+
+__all__ = [
+    "BandPlan",
+    "goes_by_rows",
+    "plan_bands",
+]
+
+#: Pixels of a band: fewer wait for one another, more fall out of the cache (measured).
+_BAND_PIXELS = 96_000
+
+#: Below this many pixels the plain network is fast enough, and compiled sooner.
+_FEWEST_PIXELS = 20_000
+
+_WORKERS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class BandPlan:
+    """How an image goes through the network.
+
+    Attributes:
+        model_size: height and width of the model's image.
+        size: those of the network's input.
+        band: its rows that go through together.
+        workers: bands that are under way at a time.
+        network_bytes: about how much memory the network takes.
+        n_bytes: about how much memory the process then takes at its peak.
+    """
+
+    model_size: tuple[int, int]
+    size: tuple[int, int]
+    band: int
+    workers: int
+    network_bytes: int
+    n_bytes: int
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return -(-self.size[0] // self.band)
+
+
+def goes_by_rows(model: FixationModel, model_size: tuple[int, int]) -> bool:
+    """Return whether images take VGG-19 by bands of rows: large ones on a CPU.
+
+    Args:
+        model: the configuration.
+        model_size: height and width of the model's image.
+    """
+    return (
+        model.network == "vgg19"
+        and model.sampling == "mean"
+        # Of wider means, the padding is on both sides of the image.
+        and model.downsample <= 2
+        and np.prod(_input_size(model, model_size)) >= _FEWEST_PIXELS
+        and jax.default_backend() == "cpu"
+    )
+
+
+def plan_bands(
+    model: FixationModel,
+    model_size: tuple[int, int],
+    other_bytes: int,
+    what: str,
+    max_memory: float | None = None,
+) -> BandPlan:
+    """Return the fastest plan that fits into memory.
+
+    Args:
+        model: the configuration.
+        model_size: height and width of the model's image.
+        other_bytes: what the prediction takes beside the network.
+        what: takes all of that, for the message.
+        max_memory: bytes that the whole process may take; by default what the machine
+            has.
+
+    Raises:
+        InputError: not even the lowest bands fit.
+
+    Example:
+        >>> plan = plan_bands(FixationModel(), (1120, 1493), 0, "it", 4e9)
+        >>> plan.size, plan.band
+        ((560, 747), 128)
+    """
+    resident = resident_memory() or 0
+    available = available_memory()
+    limit = float("inf") if available is None else available + resident
+    limit = limit if max_memory is None else max_memory
+    size = _input_size(model, model_size)
+    step = vgg_rows.BAND_STEP
+    band = step * max(2, round(_BAND_PIXELS / size[1] / step))
+    band = min(band, step * -(-size[0] // step))
+    workers = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // band))
+    while True:
+        n_bytes = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
+        whole = n_bytes + other_bytes + resident
+        plan = BandPlan(model_size, size, band, workers, n_bytes, whole)
+        if plan.n_bytes <= limit:
+            return plan
+        if band > step:
+            band = step * (band // 2 // step or 1)
+        elif workers > 1:
+            workers = 1
+        else:
+            allowed = "are available" if max_memory is None else "are allowed"
+            raise InputError(
+                f"{what} needs about {plan.n_bytes / 1e9:.1f} GB of memory even in "
+                f"bands of {band} rows, {limit / 1e9:.1f} GB {allowed}; shrink it, or "
+                "give its pixels per degree of visual angle (--pixels-per-dva); those "
+                "of a large photograph are usually more"
+            )
+
+
+def _input_size(model: FixationModel, model_size: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of the network's input."""
+    height, width = (pooled_size(n, model.downsample) for n in model_size)
+    return height, width

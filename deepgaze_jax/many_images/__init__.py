@@ -1,0 +1,1 @@
+"""Prediction of any number of pictures: what to predict, where to, and going on."""

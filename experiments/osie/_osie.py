@@ -1,0 +1,44 @@
+"""What the experiments on OSIE share: train ten folds, score, release."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from deepgaze_jax.datasets.folder import read_folder
+from deepgaze_jax.evaluation import evaluate, find_cache, write_report
+from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.training import TrainConfig, export_run, train
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "experiments/results"
+
+
+def release(name: str, results: str, config: TrainConfig, description: str) -> None:
+    """Train on `--data`, score the test parts once, write results and the model.
+
+    Args:
+        name: of the model, such as `icf-osie`.
+        results: stem of the result files.
+        config: chosen on validation parts.
+        description: of the command.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--run", type=Path, required=True)
+    arguments = parser.parse_args()
+    dataset = read_folder(arguments.data)
+
+    def tell(progress: Any) -> None:
+        if progress.total and progress.done == progress.total:
+            print(progress, flush=True)
+
+    train(dataset, config, arguments.run, resume=True, progress=tell)
+    predictor = load_pretrained(arguments.run)
+    cache = find_cache(predictor, dataset)
+    scores = evaluate(predictor, dataset, cache=cache, name=name)
+    write_report(RESULTS / f"{results}.csv", scores)
+    summary = scores.as_json()
+    released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
+    export_run(arguments.run, released, summary)
+    print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))

@@ -1,0 +1,761 @@
+"""The HTTP service, with its real application and models."""
+
+import asyncio
+import io
+import json
+import threading
+
+import httpx
+import jsonschema
+import numpy as np
+import oracles
+import pytest
+from PIL import Image
+from scipy.special import logsumexp
+
+from deepgaze_jax.errors import ConfigError
+from deepgaze_jax.images import load_image
+from deepgaze_jax.plotting import overlay
+from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.server.answers import pooled_log_density
+from deepgaze_jax.server.app import create_app
+from deepgaze_jax.server.config import ServeConfig
+
+pytestmark = pytest.mark.anyio
+
+MAX_BYTES = 200_000
+MAX_PIXELS = 60_000
+OCTETS = {"Content-Type": "application/octet-stream"}
+NPY = {**OCTETS, "Accept": "application/x-npy"}
+
+
+@pytest.fixture(scope="module")
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def icf():
+    return load_pretrained("icf")
+
+
+@pytest.fixture(scope="module")
+async def app(icf):
+    config = ServeConfig(max_upload_bytes=MAX_BYTES, max_pixels=MAX_PIXELS)
+    app = create_app([icf], config)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+def client_of(app):
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60)
+
+
+@pytest.fixture
+async def client(app):
+    async with client_of(app) as client:
+        yield client
+
+
+def picture(height=90, width=120, seed=0, kind="PNG", **options):
+    """The bytes of a picture file."""
+    image = oracles.random_image(seed, height, width).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def problem(response, status):
+    """The detail of a refusal."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    said = response.json()
+    assert set(said) == {"type", "title", "status", "detail", "instance"}
+    assert said["status"] == status and said["type"] == "about:blank"
+    assert said["title"] and "\n" not in said["detail"]
+    return said["detail"]
+
+
+async def refused(client, status, data=None, query="", **headers):
+    response = await client.post(
+        f"/v1/predict{query}",
+        content=picture() if data is None else data,
+        headers={**OCTETS, **headers},
+    )
+    return problem(response, status)
+
+
+def npy(response):
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/x-npy"
+    return np.load(io.BytesIO(response.content), allow_pickle=False)
+
+
+def facts(response):
+    start = "x-deepgaze-"
+    named = {k: v for k, v in response.headers.items() if k.startswith(start)}
+    return {name.removeprefix(start): value for name, value in named.items()}
+
+
+# --- predictions --------------------------------------------------------------------
+
+
+async def test_npy_is_what_predict_returns(client, icf):
+    data = picture()
+    response = await client.post("/v1/predict", content=data, headers=NPY)
+    log_density = npy(response)
+    assert log_density.dtype == np.float32 and log_density.flags.c_contiguous
+    np.testing.assert_array_equal(log_density, icf.predict(data))
+    assert facts(response) == {
+        "model": "icf-osie",
+        "fold": "mixture",
+        "center-bias": "pooled",
+        "pixels-per-dva": "24.0",
+    }
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("as_form", [False, True])
+async def test_options_reach_the_model(client, icf, as_form):
+    data = picture(61, 83, 1)
+    options = {"center_bias": "uniform", "pixels_per_dva": "30", "fold": "4"}
+    options["model"] = "icf"
+    headers = {"Accept": "application/x-npy"}
+    if as_form:
+        response = await client.post(
+            "/v1/predict", files={"image": data}, data=options, headers=headers
+        )
+    else:
+        response = await client.post(
+            "/v1/predict", params=options, content=data, headers=NPY
+        )
+    expected = icf.predict(data, center_bias="uniform", pixels_per_dva=30, fold=4)
+    np.testing.assert_array_equal(npy(response), expected)
+    said = {"model": "icf-osie", "fold": "4", "center-bias": "uniform"}
+    assert facts(response) == {**said, "pixels-per-dva": "30.0"}
+
+
+async def test_pictures_of_all_kinds_stand_upright(client, icf):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data in (
+        picture(50, 70, kind="JPEG", exif=exif),
+        picture(50, 70, kind="WEBP"),
+        picture(50, 70, kind="TIFF"),
+        picture(50, 70, kind="GIF"),
+    ):
+        response = await client.post("/v1/predict", content=data, headers=NPY)
+        expected = icf.predict(data)
+        assert expected.shape == load_image(data).shape[:2]
+        np.testing.assert_array_equal(npy(response), expected)
+
+
+async def test_json_holds_the_density_in_cells(client, icf):
+    data = picture(90, 200)
+    response = await client.post("/v1/predict", content=data, headers=OCTETS)
+    assert response.headers["content-type"] == "application/json"
+    said = response.json()
+    grid = said.pop("log_density")
+    assert said == {
+        "model": "icf-osie",
+        "height": 90,
+        "width": 200,
+        "fold": "mixture",
+        "center_bias": "pooled",
+        "pixels_per_dva": 24.0,
+        "model_height": 131,
+        "model_width": 292,
+    }
+    assert (grid["height"], grid["width"]) == (29, 64)
+    # Pixel by pixel, as the interface says it.
+    mass = np.zeros((29, 64))
+    for (y, x), value in np.ndenumerate(np.exp(icf.predict(data).astype(np.float64))):
+        mass[y * 29 // 90, x * 64 // 200] += value
+    np.testing.assert_allclose(grid["values"], np.log(mass), atol=1e-6)
+    assert abs(logsumexp(grid["values"])) < 1e-5
+
+
+def test_small_densities_keep_their_pixels():
+    log_density = np.log(np.array([[0.25, 0.5], [0.125, 0.125]]))
+    np.testing.assert_allclose(pooled_log_density(log_density), log_density)
+    unlikely = np.array([[-3000.0, 0.0]])
+    assert np.isfinite(pooled_log_density(unlikely)).all()
+
+
+async def test_png_is_the_overlay(client, icf):
+    data = picture()
+    headers = {**OCTETS, "Accept": "image/png"}
+    response = await client.post("/v1/predict", content=data, headers=headers)
+    assert response.headers["content-type"] == "image/png"
+    assert facts(response)["model"] == "icf-osie"
+    image, log_density = load_image(data).astype(np.uint8), icf.predict(data)
+    drawn = np.asarray(Image.open(io.BytesIO(response.content)))
+    np.testing.assert_array_equal(drawn, overlay(image, log_density))
+    query = "?opacity=0.9&contours=false"
+    response = await client.post(f"/v1/predict{query}", content=data, headers=headers)
+    drawn = np.asarray(Image.open(io.BytesIO(response.content)))
+    other = overlay(image, log_density, opacity=0.9, contours=False)
+    np.testing.assert_array_equal(drawn, other)
+    assert (other != overlay(image, log_density)).any()
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("text/html, image/*;q=0.8, application/x-npy;q=0.9", "application/x-npy"),
+        ("application/json;q=0, */*", "application/x-npy"),
+        ("image/png; q=0.2, application/json; q=0.1", "image/png"),
+    ],
+)
+async def test_accept(client, accept, kind):
+    headers = {**OCTETS, "Accept": accept}
+    response = await client.post(
+        "/v1/predict", content=picture(20, 20), headers=headers
+    )
+    assert response.headers["content-type"] == kind
+
+
+# --- refusals -----------------------------------------------------------------------
+
+
+async def test_options_that_there_are_not(client):
+    assert "no option 'colour'" in await refused(client, 400, query="?colour=red")
+    assert "fold is given twice" in await refused(client, 400, query="?fold=1&fold=2")
+    response = await client.post(
+        "/v1/predict?fold=1", files={"image": picture()}, data={"fold": "2"}
+    )
+    assert "fold is given twice" in problem(response, 400)
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("fold=first", "fold is 'first'; expected mixture, auto or the number"),
+        ("fold=99", "fold is 99; icf-osie has the folds 0 to 9; give one of them"),
+        ("fold=-1", "fold is '-1'; expected mixture, auto or the number of a fold"),
+        ("pixels_per_dva=wide", "pixels_per_dva is 'wide'; expected a number above 0"),
+        ("pixels_per_dva=nan", "pixels_per_dva is 'nan'; expected a number above 0"),
+        ("pixels_per_dva=1e9", "check pixels_per_dva"),
+        ("opacity=2", "opacity is '2'; expected a number from 0 to 1"),
+        ("contours=maybe", "contours is 'maybe'; expected true or false"),
+        ("model=deepgaze9", "no model 'deepgaze9'; there are: icf-osie"),
+        ("center_bias=mit", "no center bias 'mit'; there are: uniform, osie"),
+        ("center_bias=", "no center bias ''"),
+    ],
+)
+async def test_values_that_an_option_cannot_have(client, query, detail):
+    assert detail in await refused(client, 422, query=f"?{query}")
+
+
+async def test_the_sentence_is_that_of_the_library(client, icf):
+    with pytest.raises(ConfigError) as raised:
+        icf.predict(picture(), fold=10)
+    assert await refused(client, 422, query="?fold=10") == str(raised.value)
+
+
+async def test_no_file_of_this_machine_is_read(client, tmp_path):
+    path = tmp_path / "bias.npy"
+    np.save(path, np.full((90, 120), -np.log(90 * 120)))
+    assert "no center bias" in await refused(client, 422, query=f"?center_bias={path}")
+    assert "no model" in await refused(client, 422, query=f"?model={path}")
+
+
+async def test_what_is_not_a_picture(client):
+    array, pickled = io.BytesIO(), io.BytesIO()
+    np.save(array, np.zeros((20, 20, 3), np.float32))
+    np.save(pickled, np.array([{"a": 1}], object), allow_pickle=True)
+    for data in (
+        array.getvalue(),
+        pickled.getvalue(),
+        b"<html>no</html>",
+        b"\0\0\0\x18ftypheic" + bytes(20),
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"https://example.org/a.png",
+    ):
+        assert "picture: is " in await refused(client, 415, data)
+    assert "'text/html'" in await refused(client, 415, **{"Content-Type": "text/html"})
+    encoded = {"Content-Encoding": "gzip"}
+    assert "gzip" in await refused(client, 415, **encoded)
+
+
+async def test_broken_pictures(client):
+    assert "cut off" in await refused(client, 422, picture(80, 90, kind="JPEG")[:-900])
+    assert "is empty" in await refused(client, 422, b"")
+
+
+async def test_too_many_pixels_are_refused_before_they_are_decoded(client):
+    for width, words in (
+        (20_000, "larger than Pillow decodes"),
+        (12_000, "has 12000x10000 = 120 megapixels; at most 0.06 are decoded"),
+    ):
+        bomb = io.BytesIO()
+        Image.new("1", (width, 10_000)).save(bomb, format="PNG")
+        assert len(bomb.getvalue()) < MAX_BYTES
+        assert words in await refused(client, 413, bomb.getvalue())
+    # A picture that is enlarged beyond the limit, because its degrees are small.
+    detail = await refused(client, 413, query="?pixels_per_dva=8")
+    assert "take as much as 0.097" in detail and "at most 0.06" in detail
+
+
+async def chunks(n_bytes, read):
+    """A body whose length is not announced; notes what has been taken of it."""
+    while n_bytes > 0:
+        size = min(n_bytes, 50_000)
+        n_bytes -= size
+        read.append(size)
+        yield bytes(size)
+
+
+async def test_uploads_are_counted(client):
+    detail = await refused(client, 413, bytes(MAX_BYTES + 1))
+    assert "200,001 bytes" in detail and "at most 200,000" in detail
+    read = []
+    response = await client.post(
+        "/v1/predict", content=chunks(50_000_000, read), headers=OCTETS
+    )
+    assert "at most 200,000" in problem(response, 413)
+    assert sum(read) <= MAX_BYTES + 100_000
+    files = {"image": bytes(MAX_BYTES + 1)}
+    response = await client.post("/v1/predict", files=files)
+    assert "at most 200,000" in problem(response, 413)
+
+
+async def test_forms(client):
+    post = client.post
+    response = await post("/v1/predict", files={"picture": picture()})
+    assert "no file image" in problem(response, 422)
+    response = await post("/v1/predict", files={"image": b""})
+    assert "is empty" in problem(response, 422)
+    two = [("image", picture()), ("image", picture())]
+    response = await post("/v1/predict", files=two)
+    assert "form cannot be read" in problem(response, 400)
+    headers = {"Content-Type": "multipart/form-data"}
+    response = await post("/v1/predict", content=b"x", headers=headers)
+    assert "form cannot be read" in problem(response, 400)
+    data = {f"f{n}": "x" for n in range(99)}
+    response = await post("/v1/predict", files={"image": picture()}, data=data)
+    assert "form cannot be read" in problem(response, 400)
+
+
+async def test_what_the_client_does_not_accept(client):
+    detail = await refused(client, 406, Accept="text/html")
+    assert "application/json, application/x-npy, image/png" in detail
+
+
+async def test_addresses_that_there_are_not(client):
+    for path in (
+        "/v2",
+        "/page/../app.py",
+        "/page/%2e%2e%2fapp.py",
+        "/page/__init__.py",
+    ):
+        problem(await client.get(path), 404)
+    problem(await client.get("/v1/examples/..%2f..%2fetc%2fpasswd"), 404)
+    response = await client.get("/v1/predict")
+    assert "GET is not done here" in problem(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
+# --- the rest of the interface ------------------------------------------------------
+
+
+async def test_models(client, icf):
+    said = (await client.get("/v1/models")).json()
+    (model,) = said["models"]
+    card = model.pop("card")
+    assert model == {
+        "name": "icf-osie",
+        "default": True,
+        "loaded": True,
+        "pixels_per_dva": 24.0,
+        "input_scale": icf.card["input_scale"],
+        "network": "icf",
+        "folds": 10,
+    }
+    assert card["licence"] == icf.card["licence"]
+    assert "images" not in card and len(json.dumps(card)) < 10_000
+    assert said["center_biases"] == ["uniform", "osie"]
+    assert said["limits"] == {
+        "max_upload_bytes": MAX_BYTES,
+        "max_pixels": MAX_PIXELS,
+        "max_queue": 32,
+        "timeout_s": 60.0,
+        "max_concurrency": 1,
+    }
+
+
+async def test_examples_are_pictures(client):
+    listed = (await client.get("/v1/examples")).json()["examples"]
+    assert listed[0]["name"] == "hopper.jpg"
+    for one in listed:
+        assert one["title"] and one["credit"]
+        response = await client.get(one["url"])
+        assert response.headers["content-type"].startswith("image/")
+        assert load_image(response.content).ndim == 3
+
+
+async def test_health(client):
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_headers_protect_the_page(client):
+    for path in ("/healthz", "/nothing", "/"):
+        headers = (await client.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+
+
+def counted(text, name, *labels):
+    """A value out of Prometheus' text."""
+    for line in text.splitlines():
+        if line.startswith(name) and all(label in line for label in labels):
+            return float(line.rpartition(" ")[2])
+    return 0.0
+
+
+async def test_metrics(client):
+    before = (await client.get("/metrics")).text
+    await client.post("/v1/predict", content=picture(), headers=OCTETS)
+    await refused(client, 422, query="?fold=99")
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    after = response.text
+
+    def grown(name, *labels):
+        return counted(after, name, *labels) - counted(before, name, *labels)
+
+    path = 'path="/v1/predict"'
+    assert grown("deepgaze_requests_total", path, 'status="200"') == 1
+    assert grown("deepgaze_requests_total", path, 'status="422"') == 1
+    assert grown("deepgaze_request_seconds_count", path) == 2
+    assert grown("deepgaze_pixels_total") == 90 * 120
+    assert counted(after, "deepgaze_queue_length") == 0
+    assert "process_resident_memory_bytes" in after
+
+
+async def test_the_document_is_valid_and_true(client):
+    document = (await client.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    schemas = document["components"]["schemas"]
+
+    def check(name, value):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": {}}
+        jsonschema.validate(value, {**schema, "components": {"schemas": schemas}})
+
+    post = client.post
+    response = await post("/v1/predict", content=picture(), headers=OCTETS)
+    check("Prediction", response.json())
+    check("Problem", (await client.get("/v1/predict")).json())
+    check("Models", (await client.get("/v1/models")).json())
+    check("Examples", (await client.get("/v1/examples")).json())
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                for content in response["content"].values():
+                    if "example" in content:
+                        name = content["schema"]["$ref"].rpartition("/")[2]
+                        check(name, content["example"])
+    responses = document["paths"]["/v1/predict"]["post"]["responses"]
+    assert set(responses["200"]["content"]) == {
+        "application/json",
+        "application/x-npy",
+        "image/png",
+    }
+
+
+# --- other configurations -----------------------------------------------------------
+
+
+async def test_keys(icf):
+    app = create_app([icf], ServeConfig(api_keys=("first", "second")))
+    async with client_of(app) as client:
+        for headers in (
+            {},
+            {"X-API-Key": "third"},
+            {"X-API-Key": ""},
+            {"Authorization": "Bearer"},
+            {"Authorization": "Basic first"},
+        ):
+            response = await client.get("/v1/models", headers=headers)
+            assert "an API key is needed" in problem(response, 401)
+            assert response.headers["www-authenticate"] == "Bearer"
+        for path in ("/v1/predict", "/metrics"):
+            problem(await client.request("POST", path), 401)
+        for headers in ({"X-API-Key": "second"}, {"Authorization": "bearer first"}):
+            assert (await client.get("/v1/models", headers=headers)).is_success
+        for path in ("/healthz", "/v1/examples", "/openapi.json"):
+            assert (await client.get(path)).is_success
+        document = (await client.get("/openapi.json")).json()
+        assert "401" in document["paths"]["/v1/predict"]["post"]["responses"]
+
+
+async def test_cors_is_for_named_origins(icf):
+    app = create_app([icf], ServeConfig(cors_origins=("https://lab.example",)))
+    async with client_of(app) as client:
+        ask = {"Access-Control-Request-Method": "POST"}
+        for origin, allowed in (
+            ("https://lab.example", "https://lab.example"),
+            ("https://other.example", None),
+        ):
+            headers = {"Origin": origin}
+            allow = "access-control-allow-origin"
+            response = await client.get("/healthz", headers=headers)
+            assert response.headers.get(allow) == allowed
+            response = await client.options("/v1/predict", headers={**headers, **ask})
+            assert response.headers.get(allow) == allowed
+
+
+async def test_not_ready_before_models_are_warm(icf):
+    app = create_app([icf])
+    async with client_of(app) as client:
+        response = await client.get("/readyz")
+        assert "being loaded" in problem(response, 503)
+        assert response.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_queue": -1}, "max_queue is -1; expected 0 or more"),
+        ({"concurrency": 0}, "concurrency is 0; expected 1 or more"),
+        ({"timeout_s": float("nan")}, "timeout_s is nan"),
+        ({"max_pixels": 10**9}, "at most 150000000"),
+        ({"api_keys": ("",)}, "API key is empty"),
+        ({"api_keys": ("schlüssel",)}, "printable ASCII"),
+        ({"cors_origins": ("lab.example",)}, "origin 'lab.example' is none"),
+        ({"cors_origins": ("https://lab.example/a",)}, "without a path"),
+    ],
+)
+def test_configurations_that_make_no_sense(options, words):
+    with pytest.raises(ConfigError, match=words):
+        ServeConfig(**options)
+
+
+def test_models_have_different_names(icf):
+    with pytest.raises(ConfigError, match="icf-osie, icf-osie; expected one or more"):
+        create_app([icf, icf])
+    with pytest.raises(ConfigError, match="none; expected one or more"):
+        create_app([])
+
+
+# --- under load ---------------------------------------------------------------------
+
+
+class Brake:
+    """A model that answers when it is let go; everything else is that of ICF."""
+
+    def __init__(self, icf, monkeypatch):
+        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        real = type(icf).features
+
+        def features(predictor, picture, **options):
+            self.begun.release()
+            assert self.go.wait(30)
+            return real(predictor, picture, **options)
+
+        monkeypatch.setattr(type(icf), "features", features)
+
+    async def until_begun(self):
+        assert await asyncio.to_thread(self.begun.acquire, timeout=30)
+
+
+@pytest.fixture
+def brake(icf, monkeypatch):
+    brake = Brake(icf, monkeypatch)
+    yield brake
+    brake.go.set()
+
+
+def post(client, data=None):
+    data = picture() if data is None else data
+    sending = client.post("/v1/predict", content=data, headers=NPY)
+    return asyncio.create_task(sending)
+
+
+async def until(condition):
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to that")
+
+
+async def test_a_full_queue_turns_requests_away(icf, brake):
+    app = create_app([icf], ServeConfig(max_queue=2))
+    engine = app.state.service.engine
+    async with client_of(app) as client:
+        admitted = [post(client) for _ in range(3)]
+        await brake.until_begun()
+        await until(lambda: engine.n_waiting == 2)
+        metrics = (await client.get("/metrics")).text
+        assert counted(metrics, "deepgaze_queue_length") == 2
+        assert counted(metrics, "deepgaze_computing") == 1
+        response = await post(client)
+        assert "(1 computed and 2 waiting)" in problem(response, 429)
+        assert int(response.headers["retry-after"]) >= 1
+        brake.go.set()
+        expected = icf.predict(picture())
+        for request in admitted:
+            np.testing.assert_array_equal(npy(await request), expected)
+        assert engine.n_admitted == 0
+        assert (await post(client)).is_success
+
+
+async def test_requests_that_take_too_long(icf, brake):
+    app = create_app([icf], ServeConfig(max_queue=4, timeout_s=0.3))
+    engine = app.state.service.engine
+    async with client_of(app) as client:
+        computed, waiting = post(client), post(client)
+        await brake.until_begun()
+        for request in (computed, waiting):
+            response = await request
+            assert "longer than 0.3 s, which is the limit" in problem(response, 503)
+            assert response.headers["retry-after"]
+        # What is computed cannot be stopped; what waited is not begun any more.
+        assert (engine.n_computing, engine.n_waiting, engine.n_admitted) == (1, 0, 0)
+        brake.go.set()
+        await until(lambda: engine.n_computing == 0)
+        assert not brake.begun.acquire(blocking=False)
+
+
+async def test_uploads_that_take_too_long(icf):
+    app = create_app([icf], ServeConfig(timeout_s=0.2))
+
+    async def slowly():
+        for _ in range(100):
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    async with client_of(app) as client:
+        response = await client.post("/v1/predict", content=slowly(), headers=OCTETS)
+        assert "upload took longer than 0.2 s" in problem(response, 408)
+    assert app.state.service.engine.n_admitted == 0
+
+
+async def test_stopping_refuses_new_requests_and_finishes_admitted_ones(icf, brake):
+    app = create_app([icf])
+    engine = app.state.service.engine
+    async with client_of(app) as client:
+        admitted = post(client)
+        await brake.until_begun()
+        engine.draining = True
+        assert "is stopping" in problem(await post(client), 503)
+        assert "is stopping" in problem(await client.get("/readyz"), 503)
+        brake.go.set()
+        assert (await admitted).is_success
+
+
+async def test_clients_that_leave_are_forgotten(icf, brake):
+    app = create_app([icf])
+    engine = app.state.service.engine
+    left = asyncio.Event()
+
+    async def receive():
+        if not sent:
+            sent.append(True)
+            return {"type": "http.request", "body": picture(), "more_body": False}
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        said.append(message)
+
+    sent, said = [], []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "query_string": b"",
+        "headers": [],
+    }
+    async with client_of(app) as client:
+        first = post(client)
+        await brake.until_begun()
+        leaver = asyncio.create_task(app(scope, receive, send))
+        await until(lambda: engine.n_waiting == 1)
+        left.set()
+        await leaver
+        assert (engine.n_waiting, engine.n_admitted) == (0, 1)
+        brake.go.set()
+        assert (await first).is_success
+
+
+async def test_pictures_of_one_size_are_computed_together(icf, brake):
+    app = create_app([icf])
+    engine = app.state.service.engine
+    engine.max_batch = 4
+    computed = []
+    work = engine._work
+
+    def recording(questions):
+        computed.append(len(questions))
+        return work(questions)
+
+    engine._work = recording
+    same = [picture(seed=n) for n in range(5)]
+    other, broken = picture(50, 50), picture(seed=9)[:-300]
+    async with client_of(app) as client:
+        first = post(client, picture(20, 20))
+        await brake.until_begun()
+        requests = [post(client, data) for data in (same[0], other, *same[1:], broken)]
+        await until(lambda: engine.n_waiting == 7)
+        brake.go.set()
+        answers = [await request for request in requests]
+        await first
+    problem(answers.pop(), 422)
+    for data, response in zip((same[0], other, *same[1:]), answers, strict=True):
+        np.testing.assert_allclose(npy(response), icf.predict(data), atol=1e-5)
+    # The sixth of that size is cut off; it is found out when its group is decoded.
+    assert computed == [1, 4, 1, 2]
+
+
+async def test_failures_are_told_and_logged(icf, monkeypatch, caplog):
+    def broken(*args, **options):
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(type(icf), "features", broken)
+    app = create_app([icf])
+    async with client_of(app) as client:
+        detail = problem(await post(client), 500)
+    assert "secret" not in detail and "secret" in caplog.text
+    assert app.state.service.engine.n_admitted == 0
+
+    def full(*args, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(type(icf), "features", full)
+    async with client_of(app) as client:
+        assert "not enough memory" in problem(await post(client), 503)
+
+
+async def test_clients_that_read_slowly_lose_their_connection(icf):
+    app = create_app([icf], ServeConfig(timeout_s=0.5))
+    said, parts = [], [picture(400, 500)]
+
+    async def receive():
+        if not parts:
+            await asyncio.sleep(60)
+        return {"type": "http.request", "body": parts.pop(), "more_body": False}
+
+    async def send(message):
+        said.append(message)
+        if message.get("more_body"):
+            await asyncio.sleep(60)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "query_string": b"",
+        "headers": [(b"accept", b"application/x-npy")],
+    }
+    icf.predict(picture(400, 500))
+    await asyncio.wait_for(app(scope, receive, send), 30)
+    assert [len(m.get("body", b"")) for m in said] == [0, 262_144]
+    assert app.state.service.engine.n_admitted == 0
