@@ -237,7 +237,7 @@ def test_fold_that_has_not_seen_the_picture(small_folds, tmp_path):
 
 def test_seeds_of_a_fold_are_mixed(small_folds, tmp_path):
     """Where a fold was trained twice, auto takes both; the others' parts differ."""
-    image = [oracles.random_image(k, 20, 24) for k in range(3)]
+    image = [oracles.random_image(k, 80, 96) for k in range(3)]
     hashes = [rgb_sha256(picture) for picture in image]
     two = [{"train": [1, 2], "test": [0], "seed": seed} for seed in (0, 1)]
     path = tmp_path / "m.safetensors"
@@ -257,7 +257,7 @@ def test_seeds_of_a_fold_are_mixed(small_folds, tmp_path):
         ConfigError,
         functools.partial(predictor.log_density_of_features, fold=(0, 7)),
         features,
-        (20, 24),
+        (80, 96),
         words=["0 to 1"],
     )
 

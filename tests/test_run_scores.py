@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import oracles
@@ -97,8 +98,12 @@ def test_configuration_is_read_back(run):
 def test_what_cannot_be_scored(run, dataset, tmp_path, tiny_folders):
     with pytest.raises(DataError, match="other pictures than"):
         validation_scores(run, read_folder(tiny_folders["one"]))
-    with pytest.raises(WeightsError):
+    with pytest.raises(ConfigError, match="no such model or file"):
         validation_scores(tmp_path / "nothing", dataset)
+    (tmp_path / "begun").mkdir()
+    shutil.copy(run / "config.json", tmp_path / "begun")
+    with pytest.raises(WeightsError, match="not finished"):
+        validation_scores(tmp_path / "begun", dataset)
     everything = tmp_path / "all"
     training.train(dataset, tiny.config(epochs=1, folds="all"), everything)
     with pytest.raises(ConfigError, match="no validation parts"):

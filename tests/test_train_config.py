@@ -68,6 +68,7 @@ def log_of(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_l_bfgs_takes_all_images_in_a_step(dataset, tmp_path):
     """Folds side by side, each with its own images; it is each of them alone."""
     config = tiny.config(epochs=4, only_folds=(3, 1), **LBFGS)
@@ -87,6 +88,7 @@ def test_l_bfgs_takes_all_images_in_a_step(dataset, tmp_path):
             assert np.abs(both[name][1] - array[0]).max() < 1e-3 * size, name
 
 
+@pytest.mark.slow
 def test_mixed_batches_are_every_folds_own_images(dataset, tmp_path):
     """The score of a first epoch at rest is that of batches which are not mixed."""
     still = {"learning_rate": 1e-12, "feature_dropout": 0.0, "epochs": 1}
