@@ -10,6 +10,7 @@ import tiny
 from deepgaze_jax import training
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.errors import ConfigError, DataError, WeightsError
+from deepgaze_jax.evaluation import evaluate
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.run_scores import validation_scores
@@ -78,6 +79,37 @@ def test_mean_over_a_fold_is_what_the_run_told(run, dataset):
         ]
         mean = found.information_gain[found.folds == fold].mean()
         assert mean == pytest.approx(np.mean(own), abs=1e-5)
+
+
+def test_evaluation_mixes_the_seeds_of_a_fold(run, dataset):
+    """Members 0 and 2 are fold 3, members 1 and 3 are fold 1."""
+    predictor = load_pretrained(run)
+    result = evaluate(predictor, dataset)
+    (model,) = result.models
+    assert set(model.scored_by) == {"0+2", "1+3"}
+    _, card = load_model(run)
+    tested = {
+        dataset.image_names[image]: (member, member + 2)
+        for member in (0, 1)
+        for image in card["folds"][member]["test"]
+        if len(dataset.fixations.of_images(image))
+    }
+    assert {row.image for row in model.rows if row.n_fixations} == set(tested)
+    for row in model.rows:
+        if not row.n_fixations:
+            continue
+        index = dataset.image_names.index(row.image)
+        own = dataset.fixations.of_images(index)
+        logs = [
+            np.float64(predictor.predict(dataset.image(index), fold=k))
+            for k in tested[row.image]
+        ]
+        mixed = np.logaddexp(*logs) - np.log(2)
+        size = tuple(map(int, dataset.image_sizes[index]))
+        bias = predictor.center_bias_log_density(size, fold=tested[row.image][0])
+        gain = oracles.information_gain(mixed, bias, own.x, own.y).mean()
+        # Mixed on the picture that the model sees, which is a little larger.
+        assert row.scores["ig"] == pytest.approx(gain, abs=1e-3)
 
 
 def test_other_fixations_on_the_same_pictures(run, dataset):
