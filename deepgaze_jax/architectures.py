@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping
 
 from deepgaze_jax.model import FixationModel
 
-__all__ = ["ARCHITECTURES", "deepgaze1", "deepgaze2", "deepgaze2_iie_readout", "icf"]
+__all__ = [
+    "ARCHITECTURES",
+    "deepgaze1",
+    "deepgaze2",
+    "deepgaze2_iie_readout",
+    "deepgaze2_vgg16",
+    "icf",
+]
 
 
 def deepgaze2() -> FixationModel:
@@ -77,10 +84,24 @@ def deepgaze2_iie_readout() -> FixationModel:
     )
 
 
+def deepgaze2_vgg16() -> FixationModel:
+    """Return DeepGaze II on VGG-16 with torchvision's values, for comparison.
+
+    Its taps are the nearest of the smaller network: relu5_3 in place of relu5_4.
+
+    Example:
+        >>> deepgaze2_vgg16().channels
+        2560
+    """
+    taps = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_3")
+    return FixationModel(network="vgg16", taps=taps)
+
+
 #: Models by name.
 ARCHITECTURES: Mapping[str, Callable[[], FixationModel]] = {
     "deepgaze2": deepgaze2,
     "deepgaze2-iie-readout": deepgaze2_iie_readout,
+    "deepgaze2-vgg16": deepgaze2_vgg16,
     "deepgaze1": deepgaze1,
     "icf": icf,
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from deepgaze_jax import alexnet, icf, vgg
+from deepgaze_jax import alexnet, icf, vgg, vgg16
 
 __all__ = ["NETWORKS", "FeatureNetwork"]
 
@@ -41,6 +41,14 @@ NETWORKS: Mapping[str, FeatureNetwork] = {
         vgg.tap_channels,
         vgg.tap_grid,
         vgg.tap_stride,
+        peak_bytes_per_pixel=1040,
+    ),
+    "vgg16": FeatureNetwork(
+        vgg16.vgg16_features,
+        vgg16.tap_channels,
+        vgg16.tap_grid,
+        vgg16.tap_stride,
+        # Its largest maps are those of VGG-19.
         peak_bytes_per_pixel=1040,
     ),
     "alexnet": FeatureNetwork(

@@ -10,7 +10,10 @@ import numpy as np
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.model import FixationModel
 
-__all__ = ["FoldMembership", "model_of_card", "nested"]
+__all__ = ["ChosenFold", "FoldMembership", "fold_text", "model_of_card", "nested"]
+
+#: A fold, some folds to be mixed, or all of them.
+ChosenFold = int | tuple[int, ...] | Literal["mixture"]
 
 _PARTS = ("train", "validation", "test")
 
@@ -43,7 +46,7 @@ class FoldMembership:
             >>> fold = {"train": [0], "validation": [], "test": [1]}
             >>> card = {"images": images, "folds": [fold]}
             >>> membership = FoldMembership.of_card(card)
-            >>> membership.unseen_fold("bb"), membership.has_seen("aa")
+            >>> membership.unseen("bb"), membership.has_seen("aa")
             (0, True)
         """
         try:
@@ -66,12 +69,17 @@ class FoldMembership:
                 f"rgb_sha256, and for each fold {', '.join(_PARTS)} as positions in it"
             ) from error
 
-    def unseen_fold(self, rgb_hash: str) -> int | None:
-        """Return the first fold that is tested on a picture without having seen it."""
+    def unseen(self, rgb_hash: str) -> ChosenFold:
+        """Return the first fold that is tested on a picture without having seen it.
+
+        Where it was trained with several seeds, all of them; the mixture, where there
+        is no such fold.
+        """
         for number, fold in enumerate(self.folds):
             if rgb_hash in fold["test"] and not self.has_seen(rgb_hash, number):
-                return number
-        return None
+                same = tuple(k for k, other in enumerate(self.folds) if other == fold)
+                return number if len(same) == 1 else same
+        return "mixture"
 
     def has_seen(
         self, rgb_hash: str, fold: int | Literal["mixture"] = "mixture"
@@ -91,6 +99,16 @@ class FoldMembership:
             or (rgb_hash in parts["validation"] and rgb_hash not in parts["test"])
             for parts in folds
         )
+
+
+def fold_text(fold: ChosenFold) -> str:
+    """Return what a fold, or several that are mixed, are called in results.
+
+    Example:
+        >>> fold_text(3), fold_text((0, 10)), fold_text("mixture")
+        ('3', '0+10', 'mixture')
+    """
+    return "+".join(map(str, fold)) if isinstance(fold, tuple) else str(fold)
 
 
 def model_of_card(

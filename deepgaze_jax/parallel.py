@@ -150,8 +150,7 @@ class Placement:
 
     def put_members(self, values: np.ndarray) -> jax.Array:
         """Return an array `[M, ...]` beside the state; its first row fills it up."""
-        extra = np.repeat(values[:1], self.n_rows - self.n_members, axis=0)
-        return self._put(np.concatenate([values, extra]), P(FOLD))
+        return self._put(self._filled(values), P(FOLD))
 
     def put_everywhere(self, values: Any) -> Any:
         """Return host arrays on every device."""
@@ -225,6 +224,7 @@ class Placement:
             counts=P(BATCH),
             weights=P(BATCH),
             center_bias=members,
+            member_weights=P(*members, BATCH),
             log_pixels=P(),
         )
 
@@ -235,17 +235,26 @@ class Placement:
         """
         if self.mesh.size == 1:
             return batch
-        extra = np.repeat(batch.center_bias[:1], self.n_rows - self.n_members, axis=0)
-        folds, _ = self._local_rows(batch.folds)
-        host = batch.replace(
-            folds=folds, center_bias=np.concatenate([batch.center_bias, extra])
-        )
+        host = {
+            "folds": self._local_rows(batch.folds)[0],
+            "counts": batch.counts,
+            "weights": batch.weights,
+            "center_bias": self._filled(batch.center_bias),
+            "log_pixels": batch.log_pixels,
+        }
+        if batch.member_weights is not None:
+            host["member_weights"] = self._filled(batch.member_weights)
         specs = self._specs(batch, P(FOLD))
         placed = {
-            field: self._put(np.asarray(getattr(host, field)), getattr(specs, field))
-            for field in ("folds", "counts", "weights", "center_bias", "log_pixels")
+            field: self._put(np.asarray(array), getattr(specs, field))
+            for field, array in host.items()
         }
         return batch.replace(**placed)
+
+    def _filled(self, by_member: np.ndarray) -> np.ndarray:
+        """Return an array `[M, ...]` with rows up to those of the state."""
+        extra = np.repeat(by_member[:1], self.n_rows - self.n_members, axis=0)
+        return np.concatenate([by_member, extra])
 
     def take_loss(self, loss: jax.Array, folds: np.ndarray) -> np.ndarray:
         """Return the loss of each member `[A]` of a batch from what the step gave."""

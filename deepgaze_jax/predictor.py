@@ -22,7 +22,7 @@ from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.feature_stage import FeatureStage
 from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.model_cards import FoldMembership
+from deepgaze_jax.model_cards import ChosenFold, FoldMembership
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.ops import scaled_size
@@ -169,7 +169,7 @@ class Predictor:
         *,
         center_bias: CenterBias | None = None,
         pixels_per_dva: float | None = None,
-        fold: int | Literal["mixture"] = "mixture",
+        fold: ChosenFold = "mixture",
         without_center_bias: bool = False,
         max_memory: float | None = None,
     ) -> np.ndarray:
@@ -204,8 +204,8 @@ class Predictor:
         bias = None if without_center_bias else (center_bias, fold)
         return self._log_density(params, features, image_size, size, bias)
 
-    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> int | Literal["mixture"]:
-        """Return the fold that a rule means for a picture.
+    def fold_for(self, picture: np.ndarray, fold: FoldRule) -> ChosenFold:
+        """Return the fold that a rule means for a picture, or all seeds of that fold.
 
         Args:
             picture: RGB 0..255, float32 [H, W, 3], as `load_image` returns it.
@@ -216,8 +216,7 @@ class Predictor:
         """
         if fold != "auto":
             return self._checked(fold)
-        unseen = self.membership.unseen_fold(rgb_sha256(picture))
-        return "mixture" if unseen is None else unseen
+        return self.membership.unseen(rgb_sha256(picture))
 
     def features(
         self,
@@ -277,7 +276,7 @@ class Predictor:
         *,
         center_bias: CenterBias | None = None,
         pixels_per_dva: float | None = None,
-        fold: int | Literal["mixture"] = "mixture",
+        fold: ChosenFold = "mixture",
         without_center_bias: bool = False,
     ) -> np.ndarray:
         """Return the log density of a picture whose features are known.
@@ -287,7 +286,7 @@ class Predictor:
             image_size: height and width of the picture.
             center_bias: see `predict`.
             pixels_per_dva: with which the features were computed.
-            fold: "mixture" or the number of a fold.
+            fold: "mixture", the number of a fold, or the numbers of some to be mixed.
             without_center_bias: see `predict`.
 
         Returns:
@@ -310,12 +309,13 @@ class Predictor:
         bias = None if without_center_bias else (center_bias, fold)
         return self._log_density(self._folds(fold), features, image_size, size, bias)
 
-    def _folds(self, fold: int | Literal["mixture"]) -> dict[str, Any]:
+    def _folds(self, fold: ChosenFold) -> dict[str, Any]:
         """Return readout and finalizer parameters of the folds that predict."""
         params = {name: self.params[name] for name in ("readout", "finalizer")}
         if self._checked(fold) == "mixture":
             return params
-        return jax.tree.map(lambda leaf: leaf[fold : fold + 1], params)
+        own = np.array(fold).reshape(-1)
+        return jax.tree.map(lambda leaf: leaf[own], params)
 
     def _log_density(
         self,
@@ -323,7 +323,7 @@ class Predictor:
         features: Any,
         image_size: tuple[int, int],
         model_size: tuple[int, int],
-        bias: tuple[CenterBias | None, int | Literal["mixture"]] | None,
+        bias: tuple[CenterBias | None, ChosenFold] | None,
     ) -> np.ndarray:
         """Return the log density of what the readout's parameters take."""
         if bias is not None:
@@ -342,14 +342,14 @@ class Predictor:
         image_size: tuple[int, int],
         *,
         center_bias: CenterBias | None = None,
-        fold: int | Literal["mixture"] = "mixture",
+        fold: ChosenFold = "mixture",
     ) -> np.ndarray:
         """Return the center bias that a prediction uses, at the picture's own size.
 
         Args:
             image_size: height and width of the picture.
             center_bias: see `predict`.
-            fold: "mixture" or the number of a fold.
+            fold: "mixture", the number of a fold, or the seeds of one.
 
         Returns:
             float32 [H, W], log-sum-exp 0.
@@ -432,6 +432,8 @@ class Predictor:
         """Return the fold if there is such a one."""
         if fold == "mixture":
             return fold
+        if isinstance(fold, tuple) and fold:
+            return tuple(self._checked(one) for one in fold)
         whole = isinstance(fold, int | np.integer) and not isinstance(fold, bool)
         if not whole or not 0 <= fold < self.n_folds:
             raise ConfigError(
@@ -443,12 +445,14 @@ class Predictor:
     def _center_bias(
         self,
         center_bias: CenterBias | None,
-        fold: int | Literal["mixture"],
+        fold: ChosenFold,
         image_size: tuple[int, int],
     ) -> np.ndarray:
         """Return the wanted center bias, at a size of its own."""
         if center_bias is None:
-            return self.center_biases[-1 if fold == "mixture" else fold]
+            # Seeds of a fold have the same one.
+            first = fold[0] if isinstance(fold, tuple) else fold
+            return self.center_biases[-1 if fold == "mixture" else first]
         if isinstance(center_bias, str) and center_bias == "uniform":
             return np.zeros((1, 1))
         named = isinstance(center_bias, str | os.PathLike)

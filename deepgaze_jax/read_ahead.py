@@ -68,7 +68,8 @@ def features_ahead(
     for images in parts:
         shape = cache.shape(images, taps)
         if shape not in buffers:
-            buffers[shape] = [_aligned(shape) for _ in range(threads + 2)]
+            n_buffers = min(threads + 2, len(parts))
+            buffers[shape] = [_aligned(shape) for _ in range(n_buffers)]
     turns = range(len(parts))
     with contextlib.closing(read_ahead(read, turns, threads, threads)) as parts_read:
         yield from map(put, parts_read)

@@ -38,6 +38,7 @@ __all__ = [
     "export_run",
     "image_scales",
     "known_pixels_per_dva",
+    "read_config",
     "read_log",
     "run_identity",
     "save_run_model",
@@ -78,6 +79,30 @@ def known_pixels_per_dva(dataset: FixationDataset, config: TrainConfig) -> float
             f"{stated}; leave the option out"
         )
     return stated
+
+
+def read_config(run: str | Path) -> TrainConfig:
+    """Return what a run was asked to do.
+
+    Raises:
+        ConfigError: the folder holds no run, or one of another version.
+    """
+    path = Path(run) / "config.json"
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    try:
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+        values = {
+            # JSON has lists where a configuration, to be hashable, has tuples.
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+            if name in fields
+        }
+        return TrainConfig(**values)
+    except (OSError, ValueError, TypeError, ConfigError) as error:
+        raise ConfigError(
+            f"{path} is missing, damaged or of another version ({error}); give the "
+            "folder of a run"
+        ) from error
 
 
 def data_identity(dataset: FixationDataset, plan: CachePlan) -> dict[str, str]:

@@ -17,11 +17,20 @@ __all__ = ["TrainConfig"]
 _FRESH = {"epochs": 20, "patience": 8, "learning_rate": 1e-2, "warmup_steps": 50}
 _FINE_TUNING = {"epochs": 10, "patience": 3, "learning_rate": 1e-3, "warmup_steps": 10}
 _PAPER = {"epochs": 800}
-_LBFGS = {"batch_size": 100, "learning_rate": 1.0, "warmup_steps": 0}
+_LBFGS = {
+    "batch_size": 100,
+    "learning_rate": 1.0,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "average_decay": 0.0,
+}
 
 #: PAPER: the rule as we read it; training goes on for at least so many epochs, and
 #: stops when each of the last three is worse than the fifth before the newest.
 _PAPER_EPOCHS, _PAPER_LAST, _PAPER_BACK = 20, 3, 5
+
+#: Networks with thousands of channels that are much alike.
+_DEEP = ("vgg19", "vgg16")
 
 #: Stretches of equal length, each with a tenth of the learning rate before.
 _STRETCHES = 5
@@ -43,6 +52,9 @@ class TrainConfig:
         taps: feature maps that the readout sees; the model's own by default.
         widths: output channels of the readout's layers; the model's own by default.
         nonlinearity: between the readout's layers; the model's own by default.
+        feature_scaling: each channel less its mean and over its deviation, as they are
+            on the fold's training part; over the deviation only; or as it is. It
+            conditions training; what the model can express is the same.
         blur: width learned, as it starts, or as good as none.
         center_bias_weight: learned, one, or zero.
         train_share: share of the images that training parts are made of; the same
@@ -63,19 +75,22 @@ class TrainConfig:
         patience: a fold stops after this many epochs without a better validation
             score; 8 by default, 3 with --from.
         solver: Adam, or L-BFGS with a line search in every (large) batch, as
-            a stand-in for the paper's optimiser.
+            a stand-in for the paper's optimiser. Its batches take images of all folds
+            together, so that one can hold all that there are.
         batch_size: images of a step; 10 by default, 100 for L-BFGS.
         learning_rate: highest learning rate; 1e-2 by default, 1e-3 with --from, 1 for
             L-BFGS.
-        schedule: half a cosine to zero; constant; or steps, five stretches of equal
-            length with a tenth of the rate before (as the public code).
+        schedule: half a cosine to zero, the default; constant, that of L-BFGS; or
+            steps, five stretches of equal length with a tenth of the rate before (as
+            the public code).
         warmup_steps: steps over which the learning rate rises; by default 50, with
             --from 10, for L-BFGS 0.
         weight_decay: decoupled weight decay on kernels, of Adam.
         feature_dropout: share of feature channels hidden in a step; by default half
-            of VGG-19's, which are many and alike, none of the other networks' and none
+            of VGG's, which are many and alike, none of the other networks' and none
             where the first layer is not trained or for L-BFGS.
-        average_decay: of the running mean of the parameters, per step.
+        average_decay: of the running mean of the parameters, per step; 0.98 by
+            default, for L-BFGS 0.
         seed: of initialisation, order of images and dropout.
         features_in_step: compute the features of its pictures in every step instead
             of once into a cache, for data whose cache would be too large. Batches of a
@@ -90,12 +105,13 @@ class TrainConfig:
     only_folds: tuple[int, ...] | None = None
     all_images: bool = False
     n_seeds: int = 1
-    architecture: Literal["deepgaze2", "deepgaze2-iie-readout", "deepgaze1", "icf"] = (
-        "deepgaze2"
-    )
+    architecture: Literal[
+        "deepgaze2", "deepgaze2-iie-readout", "deepgaze2-vgg16", "deepgaze1", "icf"
+    ] = "deepgaze2"
     taps: tuple[str, ...] | None = None
     widths: tuple[int, ...] | None = None
     nonlinearity: Literal["relu", "softplus"] | None = None
+    feature_scaling: Literal["standard", "deviation", "off"] = "standard"
     blur: Literal["learned", "fixed", "off"] = "learned"
     center_bias_weight: Literal["learned", "fixed", "off"] = "learned"
     train_share: float = 1.0
@@ -109,11 +125,11 @@ class TrainConfig:
     solver: Literal["adam", "lbfgs"] = "adam"
     batch_size: int | None = None
     learning_rate: float | None = None
-    schedule: Literal["cosine", "constant", "steps"] = "cosine"
+    schedule: Literal["cosine", "constant", "steps"] | None = None
     warmup_steps: int | None = None
     weight_decay: float = 0.0
     feature_dropout: float | None = None
-    average_decay: float = 0.98
+    average_decay: float | None = None
     seed: int = 0
     features_in_step: bool = False
     feature_dtype: Literal["float32", "float16", "bfloat16"] | None = None
@@ -175,7 +191,12 @@ class TrainConfig:
             >>> TrainConfig().resolved(fine_tuning=True).what
             'last'
         """
-        values: dict[str, Any] = {"batch_size": 10, **_FRESH}
+        values: dict[str, Any] = {
+            "batch_size": 10,
+            "schedule": "cosine",
+            "average_decay": 0.98,
+            **_FRESH,
+        }
         if fine_tuning:
             values |= _FINE_TUNING
         if self.stopping == "paper":
@@ -192,7 +213,7 @@ class TrainConfig:
         config = dataclasses.replace(self, **open_ones)
         if config.feature_dropout is None:
             noisy = config.what == "all" and config.solver == "adam"
-            share = 0.5 if noisy and config.model.network == "vgg19" else 0.0
+            share = 0.5 if noisy and config.model.network in _DEEP else 0.0
             config = dataclasses.replace(config, feature_dropout=share)
         return config
 
@@ -238,7 +259,12 @@ class TrainConfig:
         return {name: none[name] for name, how in self._finalizer if how == "off"}
 
     def rate(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of a step: linear rise, then as `schedule` says."""
+        """Return the learning rate of a step: linear rise, then as `schedule` says.
+
+        Args:
+            step: its number.
+            n_steps: most steps of the run, whose configuration is resolved.
+        """
         rise = min(1.0, (step + 1) / max(self.warmup_steps, 1))
         share = {
             "cosine": 0.5 * (1 + math.cos(math.pi * step / n_steps)),

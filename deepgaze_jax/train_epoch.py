@@ -18,7 +18,7 @@ from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import MIN_SIGMA_GRID_PX, Batch, FoldState
 from deepgaze_jax.training_data import TrainingData
 
-__all__ = ["Progress", "Session", "epoch", "score"]
+__all__ = ["ImageTable", "Progress", "Session", "epoch", "image_scores", "score"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Progress:
     """What a run tells while it works.
 
     Attributes:
-        stage: "features" counts images, "epoch" counts steps.
-        done: how many are done.
-        total: how many there are.
+        stage: computing features (or looking at pictures), or training for an epoch.
+        done: images done; of an epoch those before the last step that is known of.
+        total: images in all; of an epoch those that a trained fold learns from.
         epoch: number of the epoch from 1; 0 before the first.
         n_epochs: most epochs.
         information_gain: bits/fixation over the center bias of the fold, mean over
@@ -84,7 +84,7 @@ def epoch(
     """
     config, number = session.config, len(log)
     started = time.monotonic()
-    n_steps = session.data.n_steps(config.batch_size)
+    n_steps, n_images = session.data.n_steps(config.batch_size), session.data.n_images
     state, gain = _train(session, state, number)
     trained = time.monotonic()
     # Before anything is kept: the last step's parameters have not met a loss yet.
@@ -123,10 +123,12 @@ def epoch(
         message = f"warning: {line}"
         session.report(
             Progress(
-                "epoch", n_steps, n_steps, number + 1, config.epochs, mean, message
+                "epoch", n_images, n_images, number + 1, config.epochs, mean, message
             )
         )
-    session.report(Progress("epoch", n_steps, n_steps, number + 1, config.epochs, mean))
+    session.report(
+        Progress("epoch", n_images, n_images, number + 1, config.epochs, mean)
+    )
     return state, record
 
 
@@ -144,19 +146,20 @@ def _train(
     # Bits/fixation of each step, and of how many images, member by member.
     gains = np.zeros((n_steps, n_members))
     n_images = np.zeros((n_steps, n_members))
+    done = 0
     pending: tuple[int, Batch, np.ndarray, jax.Array] | None = None
 
     def settle(step: int, batch: Batch, baseline: np.ndarray, loss: jax.Array) -> None:
         nats = placement.take_loss(loss, batch.folds)
         found = (-nats - baseline) / math.log(2)
         gains[step, batch.folds] = found
-        n_images[step, batch.folds] = batch.weights.sum()
+        n_images[step, batch.folds] = batch.weights_of(batch.folds).sum(axis=1)
         where = f"epoch {number + 1}, step {step + 1}"
         _require_finite("loss", gains[step], session, where)
-        mean = float(found.mean())
-        session.report(
-            Progress("epoch", step, n_steps, number + 1, config.epochs, mean)
-        )
+        nonlocal done
+        total, mean = data.n_images, float(found.mean())
+        session.report(Progress("epoch", done, total, number + 1, config.epochs, mean))
+        done += int(batch.weights.sum())
 
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     ids = placement.put_members(np.asarray(session.members.ids, np.int32))
@@ -227,9 +230,55 @@ def _scores(
     which: Literal["average", "best"],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the scores, and the largest spread of a readout map, of each member."""
-    data = session.stop_data if part == "validation" else session.data
+    data = _data_of(session, part)
+    table = image_scores(session, state, part, which)
+    gains = (table.nats - data.baseline) / math.log(2)
+    return tuple(
+        np.array(
+            [
+                reduce(row[own]) if own.any() else np.nan
+                for row, own in zip(rows, table.seen, strict=True)
+            ]
+        )
+        for rows, reduce in ((gains, np.mean), (table.spread, np.max))
+    )
+
+
+def _data_of(session: Session, part: Literal["validation", "test"]) -> TrainingData:
+    return session.stop_data if part == "validation" else session.data
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTable:
+    """What each member makes of each image of a part; 0 where it is in another part.
+
+    Attributes:
+        nats: float32 [M, n_images], mean log density at its fixations, per pixel.
+        spread: float32 [M, n_images], standard deviation of the readout map.
+        seen: bool [M, n_images], whether there is anything.
+    """
+
+    nats: np.ndarray
+    spread: np.ndarray
+    seen: np.ndarray
+
+
+def image_scores(
+    session: Session,
+    state: FoldState,
+    part: Literal["validation", "test"] = "validation",
+    which: Literal["average", "best"] = "average",
+) -> ImageTable:
+    """Return the score of each member on each image of a part, for all processes.
+
+    Args:
+        session: the run.
+        state: on the host.
+        part: of the folds.
+        which: parameters of the state.
+    """
+    data = _data_of(session, part)
     values = (getattr(state, which), state.mean, state.scale)
-    # Nats, spread, and whether there is anything, of each member and image.
     table = np.zeros((3, *data.baseline.shape), np.float32)
 
     def computed() -> Iterator[tuple[int, np.ndarray, Any]]:
@@ -248,16 +297,7 @@ def _scores(
         for row, own in enumerate((nats, spread, weights)):
             table[row, k, images[real]] = np.asarray(own)[real]
     nats, spread, seen = session.placement.sum(table)
-    gains = (nats - data.baseline) / math.log(2)
-    return tuple(
-        np.array(
-            [
-                reduce(row[own]) if own.any() else np.nan
-                for row, own in zip(rows, seen > 0, strict=True)
-            ]
-        )
-        for rows, reduce in ((gains, np.mean), (spread, np.max))
-    )
+    return ImageTable(nats, spread, seen > 0)
 
 
 def _keep_best(

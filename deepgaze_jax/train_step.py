@@ -12,6 +12,7 @@ from typing import Any, Literal
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from deepgaze_jax.model import FixationModel
@@ -127,6 +128,7 @@ class Batch:
         center_bias: [F, rows, columns] of all folds, pooled to the grid.
         log_pixels: [rows, columns].
         model_size: height and width of the model's images.
+        member_weights: [F, B], weights that differ from fold to fold, where they do.
     """
 
     folds: jax.Array
@@ -136,6 +138,13 @@ class Batch:
     center_bias: jax.Array
     log_pixels: jax.Array
     model_size: tuple[int, int] = flax.struct.field(pytree_node=False)
+    member_weights: jax.Array | None = None
+
+    def weights_of(self, folds: np.ndarray) -> np.ndarray:
+        """Return the weights of the images for some folds, [A, B]; on the host."""
+        if self.member_weights is not None:
+            return self.member_weights[folds]
+        return np.broadcast_to(self.weights, (len(folds), len(self.weights)))
 
 
 def init_state(
@@ -220,6 +229,7 @@ def make_steps(
         mean: jax.Array,
         scale: jax.Array,
         center_bias: jax.Array,
+        weights: jax.Array,
         batch: Batch,
     ) -> jax.Array:
         params = {
@@ -227,13 +237,14 @@ def make_steps(
             "finalizer": params["finalizer"],
         }
         values = _log_likelihoods(model, params, batch, center_bias)
-        own = -(batch.weights * values).sum()
-        return total(own, axis) / total(batch.weights.sum(), axis)
+        own = -(weights * values).sum()
+        return total(own, axis) / total(weights.sum(), axis)
 
     def train_one(
         state: FoldState,
         center_bias: jax.Array,
         fold_id: jax.Array,
+        weights: jax.Array,
         batch: Batch,
         key: jax.Array,
         rate: jax.Array,
@@ -248,7 +259,7 @@ def make_steps(
 
         def own_loss(params: Params) -> jax.Array:
             params = in_common(params, axis)
-            return loss(params, state.mean, scale, center_bias, batch)
+            return loss(params, state.mean, scale, center_bias, weights, batch)
 
         value, gradient = jax.value_and_grad(own_loss)(state.params)
         gradient = optimiser.trained(gradient)
@@ -296,10 +307,14 @@ def make_steps(
             return leaf.at[batch.folds].get(mode="clip")
 
         part = jax.tree.map(of_batch, state)
-        part, value = jax.vmap(train_one, in_axes=(0, 0, 0, None, None, None))(
+        weights, over = batch.weights, None
+        if batch.member_weights is not None:
+            weights, over = of_batch(batch.member_weights), 0
+        part, value = jax.vmap(train_one, in_axes=(0, 0, 0, over, None, None, None))(
             part,
             of_batch(batch.center_bias),
             of_batch(fold_ids),
+            weights,
             batch,
             key,
             rate,

@@ -310,6 +310,7 @@ def _data(
         placement,
         center_biases,
         network,
+        mixed=config.solver == "lbfgs",
     )
 
 
@@ -325,8 +326,11 @@ def _start(
     mean, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     latest = checkpoints.latest
     # A layer norm scales the features itself.
-    if latest is None and not config.model.layer_norm:
-        mean, std = session.data.moments()
+    as_is = config.feature_scaling == "off" or config.model.layer_norm
+    if latest is None and not as_is:
+        own_mean, std = session.data.moments()
+        if config.feature_scaling == "standard":
+            mean = own_mean
     state = init_state(begin(mean, 1 / std), mean, 1 / std, config.optimiser)
     if latest is None:
         return jax.device_get(state), []

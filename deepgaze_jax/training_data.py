@@ -20,6 +20,7 @@ from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.datasets.pipeline import behind
 from deepgaze_jax.errors import DataError
 from deepgaze_jax.folds import Fold
+from deepgaze_jax.image_groups import Group, Part, parts_of
 from deepgaze_jax.metrics import log_likelihood
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.parallel import Placement, place
@@ -27,67 +28,13 @@ from deepgaze_jax.read_ahead import Features, features_ahead
 from deepgaze_jax.step_features import StepNetwork, features_of
 from deepgaze_jax.train_step import Batch
 
-__all__ = ["Group", "TrainingData", "check_fixations", "prepare"]
+__all__ = ["TrainingData", "check_fixations", "prepare"]
 
 #: Feature channels that hardly vary are not blown up beyond this share of the rest.
 _SMALLEST_STD = 1e-2
 
 #: Images that a device looks at together where their moments are wanted.
 _AT_ONCE = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Images that share all sizes.
-
-    Attributes:
-        images: int [m], their indices.
-        counts: [m, rows, columns], fixations in each cell of the readout grid.
-        center_bias: float32 [F, rows, columns], each fold's own, pooled to the grid.
-        log_pixels: float32 [rows, columns], see `PixelGrid.log_pixels`.
-        model_size: height and width of the model's images.
-    """
-
-    images: np.ndarray
-    counts: np.ndarray
-    center_bias: np.ndarray
-    log_pixels: np.ndarray
-    model_size: tuple[int, int]
-
-    def batch(
-        self,
-        folds: np.ndarray,
-        positions: np.ndarray,
-        weights: np.ndarray,
-        features: jax.Array,
-    ) -> Batch:
-        """Return a batch of the images at some positions of the group."""
-        return Batch(
-            folds=folds,
-            features=features,
-            counts=self.counts[positions],
-            weights=weights,
-            center_bias=self.center_bias,
-            log_pixels=self.log_pixels,
-            model_size=self.model_size,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """Images of a group that the same folds train on.
-
-    Attributes:
-        group: the group.
-        folds: positions of those folds among the trained ones.
-        images: positions in the group.
-        largest: number of images in the group's largest part.
-    """
-
-    group: Group
-    folds: np.ndarray
-    images: np.ndarray
-    largest: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +55,7 @@ class TrainingData:
         baseline: float64 [M, n_images], mean log density (nats per pixel) of the
             member's center bias at each image's fixations.
         placement: which process reads which images, and for which devices.
+        mixed: whether images of different folds share a batch, see `parts_of`.
     """
 
     cache: Features
@@ -120,6 +68,7 @@ class TrainingData:
     center_biases: np.ndarray
     baseline: np.ndarray
     placement: Placement
+    mixed: bool = False
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every channel on each training part.
@@ -177,27 +126,17 @@ class TrainingData:
         return features_ahead(self.cache, parts, self.model.taps, put)
 
     @functools.cached_property
-    def _parts(self) -> tuple["_Part", ...]:
-        """Images that have their size in common and the folds that train on them."""
-        parts = []
-        for group in self.groups:
-            signatures, part_of = np.unique(
-                self.trains[:, group.images], axis=1, return_inverse=True
-            )
-            positions = [
-                np.flatnonzero(part_of.reshape(-1) == part)
-                for part in range(signatures.shape[1])
-            ]
-            largest = max(len(images) for images in positions)
-            for signature, images in zip(signatures.T, positions, strict=True):
-                trained = np.flatnonzero(signature[list(self.fold_ids)])
-                if signature.any():
-                    parts.append(_Part(group, trained, images, largest))
-        return tuple(parts)
+    def _parts(self) -> tuple[Part, ...]:
+        return parts_of(self.groups, self.trains, self.fold_ids, self.mixed)
 
     def n_steps(self, batch_size: int) -> int:
         """Return the number of steps of an epoch, of all folds of the data set."""
         return sum(len(_cut(part.images, batch_size)) for part in self._parts)
+
+    @property
+    def n_images(self) -> int:
+        """Images with fixations that at least one trained fold learns from."""
+        return sum(len(part.images) for part in self._parts if len(part.folds))
 
     def training_batches(
         self, batch_size: int, seed: int, epoch: int
@@ -205,7 +144,8 @@ class TrainingData:
         """Yield the batches of an epoch, each with its number and its baseline.
 
         The images of a batch are trained on by the same folds, so no fold computes
-        anything for an image that it does not learn from. The order is drawn for all
+        anything for an image that it does not learn from; unless they are mixed. The
+        order is drawn for all
         folds of the data set, whichever are trained: a fold sees the same batches
         alone and among others, and steps that no trained fold takes are left out.
 
@@ -243,9 +183,16 @@ class TrainingData:
         for (step, part, _), (images, weights), features in zip(
             taken, batches, ahead, strict=True
         ):
-            batch = part.group.batch(part.folds, images, weights, features)
-            baseline = self.baseline[np.ix_(part.folds, part.group.images[images])]
-            yield step, batch, (baseline * weights).sum(axis=1) / weights.sum()
+            own = part.group.images[images]
+            folds, by_member = part.folds, None
+            if self.mixed:
+                trained = self.trains[np.ix_(self.fold_ids, own)]
+                by_member = np.float32(weights * trained)
+                folds = np.flatnonzero(by_member.any(axis=1))
+            batch = part.group.batch(folds, images, weights, features, by_member)
+            counted = batch.weights_of(folds)
+            total = (self.baseline[np.ix_(folds, own)] * counted).sum(axis=1)
+            yield step, batch, total / counted.sum(axis=1)
 
     def validation_batches(
         self, batch_size: int, part: Literal["validation", "test"] = "validation"
@@ -323,6 +270,7 @@ def prepare(
     placement: Placement | None = None,
     center_biases: np.ndarray | None = None,
     network: StepNetwork | None = None,
+    mixed: bool = False,
 ) -> TrainingData:
     """Return a data set ready for training.
 
@@ -337,6 +285,7 @@ def prepare(
         placement: of the run; one device by default.
         center_biases: float32 [M + 1, 75, 100], where they come from other data.
         network: of steps that compute features from pictures.
+        mixed: whether images of different folds share a batch, see `parts_of`.
 
     Raises:
         DataError: no image has fixations.
@@ -392,6 +341,7 @@ def prepare(
         center_biases=center_biases,
         baseline=baseline,
         placement=placement or place(len(folds), 1, jax.local_devices()[:1]),
+        mixed=mixed,
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "tap_grid",
     "tap_stride",
     "vgg19_features",
+    "walk",
 ]
 
 _BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
@@ -141,8 +142,27 @@ def vgg19_features(
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
     # Grey values less the mean are small numbers; before, bfloat16 would round them.
     x = x.astype(params["conv1_1"]["bias"].dtype)
+    return walk(TAPS, params, x, taps, batch)
+
+
+def walk(
+    names: Sequence[str],
+    params: Params,
+    x: jax.Array,
+    taps: Sequence[str],
+    batch: tuple[int, ...],
+) -> dict[str, jax.Array]:
+    """Return the wanted taps of a network that is made of the three kinds of steps.
+
+    Args:
+        names: of all its taps, bottom to top; `conv`, `relu` or `pool` and a number.
+        params: of its convolutions.
+        x: what comes in, [B, height, width, 3].
+        taps: those wanted.
+        batch: shape that B stands for.
+    """
     found = {}
-    for name in TAPS[: max(map(TAPS.index, taps)) + 1]:
+    for name in names[: max(map(names.index, taps)) + 1]:
         if name.startswith("conv"):
             x = _convolve(x, params[name]["kernel"], params[name]["bias"])
         elif name.startswith("relu"):

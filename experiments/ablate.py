@@ -3,18 +3,26 @@
     python experiments/ablate.py --data ../shared/data/osie --runs runs/ablation \
         --factors depth_and_width --hours 2
 
-A grid of one-factor changes (the levels of `GRID`), each trained on ten folds and
-compared on their *validation* parts: mean over images with a 95 % interval over folds.
-A finished variant is not trained again, an interrupted one goes on; `--hours` ends the
-command before another variant would begin. Writes `results/ablation.csv` (a row a
-variant) and `results/ablation_FACTOR.png`.
+A grid of one-factor changes (`grid`), each trained on ten folds. Every image is scored
+by the best epoch of the fold that has it in its *validation* part; means over images
+with a 95 % interval by bootstrap over images, and how much better than the released
+variant, paired on the same images. The gain is over one baseline for all, the center
+bias of the released variant's folds (over its own, while that is not trained), and over
+the fixations of all people, also where some were trained on.
+
+A finished variant is not trained again, an interrupted one goes on, and scores stay in
+the runs; `--hours` ends the command before another variant would begin. Writes
+`results/ablation.csv` (a row a variant) and `results/ablation_FACTOR.png`.
 
 Variants whose taps are among the paper's five read one feature cache, if that of all
 five is there (of the variants in the order of the grid, the first makes it). Other
 taps, scales and networks compute their own (of OSIE 1.5 to 6 GB each, and up to 20
 minutes): see `--max-cache-gb`. The ten folds of a variant are members of one program;
-each variant is a program of its own. Not in the grid, for the library has no such
-switch: bilinear upscaling, other center biases, VGG-16, and other values of VGG-19.
+each variant is a program of its own.
+
+Not in the grid, for the library has no such switch: center biases of another kind,
+other values of VGG-19, and bilinear enlargement of the features, with which the readout
+could not stay on their grid (all but its first layer would take 64 times the work).
 
 Time on 2 cores for OSIE: a ten-fold epoch took 12.9 s (`benchmarks/ten_folds.py`), so a
 variant of 20 epochs takes about 5 minutes and `depth_and_width` (15 variants) about 1.2
@@ -37,6 +45,9 @@ import numpy as np
 
 from deepgaze_jax.architectures import deepgaze2
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
+from deepgaze_jax.files import write_text
+from deepgaze_jax.run_scores import validation_scores
+from deepgaze_jax.summaries import bootstrap_interval, paired_interval
 from deepgaze_jax.training import TrainConfig, train
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,6 +102,8 @@ def grid() -> Iterator[Variant]:
             level = f"{depth} layers of {width}" if depth > 1 else "linear"
             yield Variant("depth_and_width", level, {"widths": widths})
     yield Variant("nonlinearity", "softplus", {"nonlinearity": "softplus"})
+    for scaling in ("deviation", "off"):
+        yield Variant("feature_scaling", scaling, {"feature_scaling": scaling})
     for tap in SINGLE:
         yield Variant("single_tap", tap, {"taps": (tap,)})
     for size in range(1, len(FIVE)):
@@ -105,7 +118,7 @@ def grid() -> Iterator[Variant]:
         yield Variant("dropout", f"{share:g}", {"feature_dropout": share})
     for decay in (1e-3, 1e-2, 1e-1):
         yield Variant("weight_decay", f"{decay:g}", {"weight_decay": decay})
-    for network in ("deepgaze1", "icf", "deepgaze2-iie-readout"):
+    for network in ("deepgaze1", "icf", "deepgaze2-vgg16", "deepgaze2-iie-readout"):
         yield Variant("network", network, {"architecture": network})
     for share in (0.05, 0.1, 0.25, 0.5):
         yield Variant("images", f"{share:g}", {"train_share": share})
@@ -125,22 +138,57 @@ def of_subjects(dataset: FixationDataset, n: int | None) -> FixationDataset:
     )
 
 
-def row(variant: Variant, run: Path) -> dict:
-    """Return the line of a finished run: best epoch of each fold, over folds."""
+def scores_of(run: Path, dataset: FixationDataset) -> dict[str, np.ndarray]:
+    """Return images, LL and IG of a run's validation parts; kept beside the run."""
+    path = run / "validation_scores.json"
+    names = ("images", "log_likelihood", "information_gain")
+    if not path.exists():
+        found = validation_scores(run, dataset)
+        values = {name: getattr(found, name).tolist() for name in names}
+        write_text(path, json.dumps({"data": dataset.name, **values}) + "\n")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {name: np.array(stored[name]) for name in names}
+
+
+def row(
+    variant: Variant, run: Path, own: dict, released: dict | None
+) -> dict[str, object]:
+    """Return the line of a finished run.
+
+    Args:
+        variant: what it is.
+        run: its folder.
+        own: its scores, from `scores_of`.
+        released: those of the released variant, None while it has not been trained.
+    """
     log = [json.loads(line) for line in (run / "log.jsonl").open(encoding="utf-8")]
-    by_fold = np.array([record["validation_by_fold"] for record in log], float)
-    best = by_fold.max(axis=0)
-    # Student's t for few folds would be wider; folds share images, so neither is exact.
-    half = 1.96 * best.std(ddof=1) / math.sqrt(len(best)) if len(best) > 1 else math.nan
+    gain, difference = own["information_gain"], {}
+    if released is not None:
+        _, mine, theirs = np.intersect1d(
+            own["images"], released["images"], return_indices=True
+        )
+        other = released["information_gain"][theirs]
+        center_bias = released["log_likelihood"][theirs] - other
+        gain = own["log_likelihood"][mine] - center_bias
+        low, high = paired_interval(gain, other)
+        difference = {
+            "difference": (gain - other).mean(),
+            "difference_low": low,
+            "difference_high": high,
+        }
+    low, high = bootstrap_interval(gain)
+    empty = dict.fromkeys(("difference", "difference_low", "difference_high"))
     return {
         "factor": variant.factor,
         "level": variant.level,
         "changes": json.dumps(variant.changes),
-        "validation_information_gain": best.mean(),
-        "low": best.mean() - half,
-        "high": best.mean() + half,
+        "validation_information_gain": gain.mean(),
+        "low": low,
+        "high": high,
+        **(difference or empty),
+        "n_images": len(gain),
         "train_information_gain": log[-1]["train_information_gain"],
-        "n_folds": len(best),
+        "n_folds": len(log[-1]["validation_by_fold"]),
         "epochs": len(log),
         "seconds": sum(x["seconds_training"] + x["seconds_validation"] for x in log),
         "alarms": sum(len(record["alarms"]) for record in log),
@@ -148,19 +196,27 @@ def row(variant: Variant, run: Path) -> dict:
 
 
 def plot(rows: list[dict], folder: Path) -> None:
-    """Write a picture for each factor: gain and interval of every level."""
-    reference = next((r for r in rows if r["level"] == "released"), None)
+    """Write a picture for each factor: every level against the released one.
+
+    Paired differences with their intervals; gains, where there is nothing to compare.
+    """
+    compared = rows[0]["difference"] is not None
+    names = ("validation_information_gain", "low", "high")
+    if compared:
+        names = ("difference", "difference_low", "difference_high")
     for factor in dict.fromkeys(r["factor"] for r in rows):
         own = [r for r in rows if r["factor"] == factor]
-        figure, axes = plt.subplots(figsize=(6, 1 + 0.25 * len(own)), dpi=120)
-        means = np.array([r["validation_information_gain"] for r in own])
-        half = means - np.array([r["low"] for r in own])
-        axes.errorbar(means, range(len(own)), xerr=half, fmt="o", capsize=2)
+        means, low, high = (np.array([r[name] for r in own]) for name in names)
+        figure, axes = plt.subplots(figsize=(6, 1.2 + 0.25 * len(own)), dpi=120)
+        ends = np.abs([low - means, high - means])
+        axes.errorbar(means, range(len(own)), xerr=ends, fmt="o", capsize=2)
         axes.set_yticks(range(len(own)), [r["level"] for r in own])
-        if reference is not None:
-            axes.axvline(reference["validation_information_gain"], linestyle=":")
+        if compared:
+            axes.axvline(0, linestyle=":")
         axes.invert_yaxis()
-        axes.set_xlabel("validation IG over the center bias (bit/fixation)")
+        what = "validation IG less that of the released variant" * compared
+        what = what or "validation IG over the center bias"
+        axes.set_xlabel(f"{what} (bit/fixation)")
         axes.set_title(factor.replace("_", " "))
         figure.tight_layout()
         figure.savefig(folder / f"ablation_{factor}.png")
@@ -192,7 +248,7 @@ def main() -> None:
     )
     bound = arguments.max_cache_gb and int(arguments.max_cache_gb * 1e9)
     end = time.monotonic() + 3600 * arguments.hours
-    rows = []
+    finished = []
     for variant in grid():
         run = arguments.runs / variant.name
         wanted = variant.factor in arguments.factors and (
@@ -205,10 +261,14 @@ def main() -> None:
             train(data, config, run, resume=True, max_cache_bytes=bound)
             done = True
         if done:
-            rows.append(row(variant, run))
-            print(variant.name, f"{rows[-1]['validation_information_gain']:.3f}")
-    if not rows:
+            finished.append((variant, run, scores_of(run, dataset)))
+            print(variant.name, f"{finished[-1][2]['information_gain'].mean():.3f}")
+    if not finished:
         raise SystemExit("no variant is finished")
+    first, _, released = finished[0]
+    if first.level != "released":
+        released = None
+    rows = [row(variant, run, own, released) for variant, run, own in finished]
     arguments.output.mkdir(parents=True, exist_ok=True)
     with (arguments.output / "ablation.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")

@@ -95,7 +95,7 @@ def test_later_readout_has_layer_norms_in_its_file(
 def test_configurations():
     assert TrainConfig(architecture="icf").model == icf()
     assert TrainConfig(architecture="deepgaze1").model == deepgaze1()
-    # Half of VGG-19's many channels, none of the few.
+    # Half of VGG's many channels, none of the few.
     dropout = {
         name: TrainConfig(architecture=name).resolved().optimiser.feature_dropout
         for name in ARCHITECTURES
@@ -103,6 +103,7 @@ def test_configurations():
     assert dropout == {
         "deepgaze2": 0.5,
         "deepgaze2-iie-readout": 0.5,
+        "deepgaze2-vgg16": 0.5,
         "deepgaze1": 0.0,
         "icf": 0.0,
     }
@@ -116,7 +117,7 @@ IIE = {"layer_norm": True, "nonlinearity": "softplus"}
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"network": "vgg16"}, "network of a model is 'vgg16'; expected one of vgg19"),
+        ({"network": "vgg13"}, "network of a model is 'vgg13'; expected one of vgg19"),
         ({"network": {}}, "network of a model is {}"),
         ({"taps": ("icf",)}, "unknown VGG-19 taps ['icf']"),
         ({"taps": ()}, "taps of a model is (); expected one or more names"),

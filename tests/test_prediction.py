@@ -1,6 +1,7 @@
 """Prediction through files, against the slow implementation."""
 
 import dataclasses
+import functools
 import io
 import json
 
@@ -232,6 +233,33 @@ def test_fold_that_has_not_seen_the_picture(small_folds, tmp_path):
     Image.fromarray(image[0].astype(np.uint8)).save(tmp_path / "other name.png")
     copy = load_image(tmp_path / "other name.png")
     assert predictor.fold_for(copy, "auto") == 0
+
+
+def test_seeds_of_a_fold_are_mixed(small_folds, tmp_path):
+    """Where a fold was trained twice, auto takes both; the others' parts differ."""
+    image = [oracles.random_image(k, 80, 96) for k in range(3)]
+    hashes = [rgb_sha256(picture) for picture in image]
+    two = [{"train": [1, 2], "test": [0], "seed": seed} for seed in (0, 1)]
+    path = tmp_path / "m.safetensors"
+    small_models.write_model(path, small_folds, **small_models.listed(hashes, *two))
+    predictor = load_pretrained(path)
+    assert predictor.fold_for(image[0], "auto") == (0, 1)
+    assert predictor.fold_for(image[1], "auto") == "mixture"
+    found, *each = (
+        predictor.predict(image[0], fold=fold, center_bias="uniform")
+        for fold in ("auto", 0, 1)
+    )
+    expected = np.logaddexp(*np.float64(each)) - np.log(2)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(each[0] - each[1]).max() > 1e-2
+    features = predictor.features(image[0])
+    refused(
+        ConfigError,
+        functools.partial(predictor.log_density_of_features, fold=(0, 7)),
+        features,
+        (80, 96),
+        words=["0 to 1"],
+    )
 
 
 def test_options_that_make_no_sense(predictor):

@@ -55,15 +55,51 @@ def test_fewer_training_images_and_whole_other_parts():
         TrainConfig(train_share=0.0)
 
 
-def test_l_bfgs_fits_a_batch(dataset, tmp_path):
-    """A few line searches reach what Adam needs many steps for."""
-    changes = {"solver": "lbfgs", "batch_size": 100, "learning_rate": 1.0}
-    changes |= {"schedule": "constant", "warmup_steps": 0, "feature_dropout": 0.0}
-    config = tiny.config(only_folds=(3,), epochs=4, **changes)
-    training.train(dataset, config, tmp_path / "run")
-    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    gains = [json.loads(line)["train_information_gain"] for line in lines]
-    assert gains[-1] > gains[0] + 0.3
+LBFGS = {
+    "solver": "lbfgs",
+    "batch_size": 100,
+    "learning_rate": None,
+    "warmup_steps": None,
+    "average_decay": None,
+}
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_l_bfgs_takes_all_images_in_a_step(dataset, tmp_path):
+    """Folds side by side, each with its own images; it is each of them alone."""
+    config = tiny.config(epochs=4, only_folds=(3, 1), **LBFGS)
+    told = []
+    path = training.train(dataset, config, tmp_path / "two", progress=told.append)
+    both, log = load_model(path)[0], log_of(tmp_path / "two")
+    # One step: a report of it, and one of the validation.
+    assert len([p for p in told if p.epoch == 1]) == 2
+    gains = [line["train_information_gain"] for line in log]
+    assert gains == sorted(gains) and gains[-1] > gains[0] + 0.3
+    assert {line["learning_rate"] for line in log} == {1.0}
+    config = tiny.config(epochs=4, only_folds=(1,), **LBFGS)
+    alone = load_model(training.train(dataset, config, tmp_path / "one"))[0]
+    for name, array in alone.items():
+        if name != "center_bias/log_density":
+            size = np.abs(array[0]).max()
+            assert np.abs(both[name][1] - array[0]).max() < 1e-3 * size, name
+
+
+@pytest.mark.slow
+def test_mixed_batches_are_every_folds_own_images(dataset, tmp_path):
+    """The score of a first epoch at rest is that of batches which are not mixed."""
+    still = {"learning_rate": 1e-12, "feature_dropout": 0.0, "epochs": 1}
+    found = []
+    for name, changes in (("mixed", LBFGS | still), ("apart", still)):
+        training.train(dataset, tiny.config(**changes), tmp_path / name)
+        found.append(log_of(tmp_path / name)[0]["train_information_gain"])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_l_bfgs_has_no_weight_decay():
     with pytest.raises(ConfigError, match="weight_decay is for Adam"):
         TrainConfig(solver="lbfgs", weight_decay=0.1)
 
@@ -74,6 +110,7 @@ def test_l_bfgs_fits_a_batch(dataset, tmp_path):
 )
 def test_schedules(schedule, expected):
     config = TrainConfig(schedule=schedule, learning_rate=1.0, warmup_steps=0)
+    config = config.resolved()
     rates = [config.rate(step, 100) for step in (0, 20, 59, 99)]
     assert rates == pytest.approx(expected)
 

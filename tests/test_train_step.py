@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -504,3 +505,33 @@ def test_registered_weights_are_the_random_ones(tiny_cache):
     np.testing.assert_array_equal(
         weights.load_features()["conv5_4"]["bias"], tiny_cache["conv5_4"]["bias"]
     )
+
+
+def test_mixed_batches(one):
+    """All images in each; every fold has weight for its own images alone."""
+    _, data = one
+    mixed = dataclasses.replace(data, mixed=True)
+    scored = {int(i) for group in data.groups for i in group.images}
+    (found,) = mixed.training_batches(100, 0, 0)
+    _, batch, baseline = found
+    images = images_of(mixed, batch)
+    assert set(images) == scored and len(images) == len(scored)
+    for k, fold in enumerate(data.folds):
+        own = np.isin(images, fold.train)
+        np.testing.assert_array_equal(batch.member_weights[k], np.float32(own))
+        mean = data.baseline[k, np.array(images)[own]].mean()
+        assert baseline[k] == pytest.approx(mean, rel=1e-6)
+    # The loss of a fold is that of its images alone.
+    state = start(data, PLAIN)
+    train, _ = make_steps(SHALLOW, PLAIN)
+    key, rate = jax.random.key(0), np.float32(0.1)
+    _, together = train(state, batch, FOLD_IDS, key, rate)
+    for k in range(N_FOLDS):
+        own = batch.member_weights[k]
+        alone = batch.replace(folds=np.array([k]), weights=own, member_weights=None)
+        _, (loss,) = train(start(data, PLAIN), alone, FOLD_IDS, key, rate)
+        assert float(loss) == pytest.approx(float(together[k]), rel=1e-6)
+    # In smaller ones, a fold that has nothing there is left out.
+    for _, batch, _ in mixed.training_batches(2, 0, 0):
+        trained = batch.member_weights.any(axis=1)
+        assert batch.folds.tolist() == np.flatnonzero(trained).tolist()

@@ -72,8 +72,8 @@ def test_run(dataset, small, tmp_path, features_in_step):
     """Two groups, features of stretched pictures; the card says how to predict."""
     groups, prepare = [], training.prepare
 
-    def watched(*arguments):
-        data = prepare(*arguments)
+    def watched(*arguments, **options):
+        data = prepare(*arguments, **options)
         groups.extend(data.groups)
         sizes = {group.model_size for group in data.groups}
         assert sizes == {(90, 120), (120, 90)}

@@ -31,6 +31,7 @@ from deepgaze_jax.many_images.run import (
 from deepgaze_jax.many_images.settings import Kinds, Settings
 from deepgaze_jax.many_images.stream import Outcome, predict_pictures
 from deepgaze_jax.many_images.targets import Target, plan_targets
+from deepgaze_jax.model_cards import fold_text
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.predictor import Predictor
@@ -208,7 +209,8 @@ class _Said:
         return ", ".join([first, *(other.rpartition("/")[2] for other in others)])
 
     def _details(self, outcome: Outcome) -> dict[str, Any]:
-        own = "pooled" if outcome.fold == "mixture" else f"fold {outcome.fold}"
+        fold = outcome.fold
+        own = "pooled" if fold == "mixture" else f"fold {fold_text(fold)}"
         return {
             **self._results.places(outcome.target),
             "height": outcome.size[0],

@@ -10,6 +10,7 @@ from deepgaze_jax.datasets.features import FeatureCache, open_cache, plan_cache
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.evaluation.predictions import Part, Prediction
 from deepgaze_jax.images import rgb_sha256
+from deepgaze_jax.model_cards import fold_text
 from deepgaze_jax.model_files import check_family
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
 from deepgaze_jax.weights import cache_dir, features_card
@@ -27,8 +28,9 @@ class ModelSource:
         predictor: the model.
         dataset: images and fixations. Its `pixels_per_dva`, where stated, are used,
             unless the model's card does not know its own.
-        fold: "auto": the fold that has not seen the image, or the mixture for an image
-            that no fold has seen; "mixture"; or one fold by its number.
+        fold: "auto": the fold that has not seen the image (all its seeds mixed, where
+            it was trained with several), or the mixture for an image that no fold has
+            seen; "mixture"; or one fold by its number.
         center_bias: for the model, and its baseline; by default that of the fold, or
             the pooled one for the mixture.
         cache: features of the data set, from `find_cache`; computed where left out.
@@ -91,9 +93,9 @@ class ModelSource:
         rgb_hash = cache.rgb_sha256[index] if cache else rgb_sha256(picture)
         number = self._fold
         if number == "auto":
-            unseen = predictor.membership.unseen_fold(rgb_hash)
-            number = "mixture" if unseen is None else unseen
-        if predictor.membership.has_seen(rgb_hash, number):
+            number = predictor.membership.unseen(rgb_hash)
+        seeds = isinstance(number, tuple)
+        if not seeds and predictor.membership.has_seen(rgb_hash, number):
             return None
         size = tuple(map(int, self._dataset.image_sizes[index]))
         scale = {"pixels_per_dva": self.scales[index]}
@@ -106,7 +108,8 @@ class ModelSource:
             features, size, **which, **scale
         )
         baseline = predictor.center_bias_log_density(size, **which)
-        return Prediction((Part(log_density),), number, baseline)
+        by = fold_text(number) if seeds else number
+        return Prediction((Part(log_density),), by, baseline)
 
 
 def find_cache(predictor: Predictor, dataset: FixationDataset) -> FeatureCache | None:

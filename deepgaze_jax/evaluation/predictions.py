@@ -28,8 +28,8 @@ class Prediction:
 
     Attributes:
         parts: one density; or several, where each person is predicted from others.
-        scored_by: the fold whose parameters made it, "mixture" of all of them, or ""
-            where there are none.
+        scored_by: the fold whose parameters made it (seeds of one as "0+10"), "mixture"
+            of all of them, or "" where there are none.
         baseline: [height, width], log density of the center bias that belongs to the
             model; None if it has none of its own.
         of_any_image: whether the same is said of every image, so that the mean of the

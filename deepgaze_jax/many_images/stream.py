@@ -21,6 +21,7 @@ from deepgaze_jax.many_images.results import Stamp, stamp
 from deepgaze_jax.many_images.settings import Settings
 from deepgaze_jax.many_images.targets import Target
 from deepgaze_jax.memory import available_memory
+from deepgaze_jax.model_cards import ChosenFold
 from deepgaze_jax.predictor import Predictor
 
 __all__ = ["Outcome", "predict_pictures"]
@@ -53,7 +54,7 @@ class Outcome:
     """
 
     target: Target
-    fold: int | str = ""
+    fold: ChosenFold | str = ""
     size: tuple[int, int] = (0, 0)
     stamp: Stamp = (0, 0)
     plan: BandPlan | None = None

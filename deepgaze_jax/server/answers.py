@@ -14,6 +14,7 @@ from PIL import Image
 from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.errors import ConfigError, DataError, TooLargeError
 from deepgaze_jax.images import as_bytes, load_image
+from deepgaze_jax.model_cards import ChosenFold, fold_text
 from deepgaze_jax.named_center_bias import center_bias_names
 from deepgaze_jax.plotting import overlay
 from deepgaze_jax.predictor import Predictor
@@ -84,7 +85,7 @@ class _Prepared:
     question: Question
     picture: np.ndarray
     seen: tuple[int, int]
-    fold: int | Literal["mixture"]
+    fold: ChosenFold
 
 
 def answer_all(questions: list[Question]) -> list[Answer | Exception]:
@@ -163,10 +164,11 @@ def _finish(one: _Prepared, features: jax.Array) -> Answer:
         fold=one.fold,
         pixels_per_dva=options.pixels_per_dva,
     )
-    own = "pooled" if one.fold == "mixture" else f"fold {one.fold}"
+    name = fold_text(one.fold)
+    own = "pooled" if name == "mixture" else f"fold {name}"
     facts = {
         "model": predictor.name,
-        "fold": one.fold,
+        "fold": name if isinstance(one.fold, tuple) else one.fold,
         "center_bias": options.center_bias or own,
         "pixels_per_dva": options.pixels_per_dva
         or predictor.card.get("pixels_per_dva"),
