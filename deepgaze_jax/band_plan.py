@@ -37,6 +37,7 @@ class BandPlan:
         band: its rows that go through together.
         workers: bands that are under way at a time.
         n_bytes: about how much memory the process then takes at its peak.
+        lowered: whether faster bands would have taken too much.
     """
 
     model_size: tuple[int, int]
@@ -44,6 +45,7 @@ class BandPlan:
     band: int
     workers: int
     n_bytes: int
+    lowered: bool = False
 
     @property
     def n_bands(self) -> int:
@@ -102,10 +104,12 @@ def plan_bands(
     band = step * max(2, round(_BAND_PIXELS / size[1] / step))
     band = min(band, step * -(-size[0] // step))
     workers = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // band))
+    fastest = band, workers
     while True:
         n_bytes = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
         n_bytes += other_bytes + resident
-        plan = BandPlan(model_size, size, band, workers, n_bytes)
+        lowered = (band, workers) != fastest
+        plan = BandPlan(model_size, size, band, workers, n_bytes, lowered)
         if plan.n_bytes <= limit:
             return plan
         if band > step:

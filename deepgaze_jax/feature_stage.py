@@ -12,15 +12,17 @@ from deepgaze_jax import vgg_rows
 from deepgaze_jax.band_plan import BandPlan, goes_by_rows, plan_bands
 from deepgaze_jax.memory import require_memory
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import resize_image, resize_weights
+from deepgaze_jax.ops import FeaturePrecision, resize_image, resize_weights
 from deepgaze_jax.windows import Buffers
 
 __all__ = ["FeatureStage"]
 
 Params = Mapping[str, Any]
 
-# Bytes of memory per pixel of a picture, beside what its network takes; measured.
-_PICTURE_BYTES = 40
+# Bytes of memory that a prediction and its drawing take beside the network, per pixel
+# of the picture and at any size; measured. As a whole, per pixel alone.
+_PICTURE_BYTES, _OTHER_BYTES = 8, 150_000_000
+_WHOLE_PICTURE_BYTES = 40
 # Bytes of memory that are kept from one picture to the next, at most.
 _KEPT_BYTES = 300_000_000
 _LARGE = (1000, 1000)
@@ -35,10 +37,16 @@ class FeatureStage:
     Args:
         model: the configuration.
         read: returns the parameters of the network.
+        precision: of its products, see `ops.convolution`.
     """
 
-    def __init__(self, model: FixationModel, read: Callable[[], Params]):
-        self._model, self._read = model, read
+    def __init__(
+        self,
+        model: FixationModel,
+        read: Callable[[], Params],
+        precision: FeaturePrecision = "float32",
+    ):
+        self._model, self._read, self._precision = model, read, precision
         self._buffers = Buffers(_KEPT_BYTES)
 
     @functools.cached_property
@@ -52,7 +60,10 @@ class FeatureStage:
 
     def prepare(self) -> None:
         """Read the parameters that a large picture takes; returns nothing."""
-        _ = self._row_params if goes_by_rows(self._model, _LARGE) else self.params
+        _ = self._row_params if self._goes_by_rows(_LARGE) else self.params
+
+    def _goes_by_rows(self, model_size: tuple[int, int]) -> bool:
+        return self._precision == "float32" and goes_by_rows(self._model, model_size)
 
     def plan(
         self,
@@ -74,10 +85,10 @@ class FeatureStage:
             InputError: there is not enough memory.
         """
         what = f"a picture of {image_size[0]}x{image_size[1]} pixels"
-        others = _PICTURE_BYTES * math.prod(image_size)
-        if goes_by_rows(self._model, model_size):
+        if self._goes_by_rows(model_size):
             # What is there already is counted with the process.
             self.prepare()
+            others = _OTHER_BYTES + _PICTURE_BYTES * math.prod(image_size)
             if whole:
                 grid = self._model.feature_grid(*model_size)
                 others += 4 * math.prod(grid) * self._model.channels
@@ -85,7 +96,8 @@ class FeatureStage:
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
             require_memory(
-                self._model.peak_bytes(*model_size) + others,
+                self._model.peak_bytes(*model_size)
+                + _WHOLE_PICTURE_BYTES * math.prod(image_size),
                 what,
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
@@ -115,7 +127,7 @@ class FeatureStage:
         plan = self.plan(picture.shape[:2], model_size, max_memory)
         if plan is None:
             image = resize_image(picture, *model_size)
-            return _features(self._model, self.params, image)
+            return _features(self._model, self._precision, self.params, image)
         grid = self._model.feature_grid(*model_size)
         features = np.empty((*grid, self._model.channels), np.float32)
         channels = _tap_slices(self._model)
@@ -181,10 +193,15 @@ class FeatureStage:
         )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _features(model: FixationModel, params: Params, picture: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _features(
+    model: FixationModel,
+    precision: FeaturePrecision,
+    params: Params,
+    picture: jax.Array,
+) -> jax.Array:
     """Compiled once for each size of picture."""
-    return model.features(params, picture)
+    return model.features(params, picture, precision)
 
 
 def _tap_slices(model: FixationModel) -> dict[str, slice]:

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
-__all__ = ["MAX_PIXELS", "load_image", "rgb_sha256"]
+__all__ = ["MAX_PIXELS", "as_bytes", "load_image", "rgb_sha256"]
 
 #: Pictures with more pixels are refused before they are decoded (1.8 GB as float32).
 MAX_PIXELS = 150_000_000
@@ -87,6 +87,24 @@ with 8 bits per channel)
         f"{type(source).__name__} is not a picture; give a file name, bytes, a Pillow "
         "image or an array [height, width, 3] with values 0..255"
     )
+
+
+def as_bytes(image: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return a picture rounded to uint8, and whether that changed nothing.
+
+    Args:
+        image: RGB 0..255, float32 [height, width, 3], as `load_image` returns it.
+
+    Example:
+        >>> as_bytes(np.full((1, 1, 3), 2.5, np.float32))
+        (array([[[2, 2, 2]]], dtype=uint8), False)
+    """
+    rounded, same = np.empty(image.shape, np.uint8), True
+    # Row by row: a float copy of a large picture is large.
+    for row, out in zip(image, rounded, strict=True):
+        out[...] = np.rint(row)
+        same = same and np.array_equal(row, out)
+    return rounded, same
 
 
 def picture_formats() -> list[str]:

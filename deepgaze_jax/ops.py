@@ -6,6 +6,8 @@ readout maps) are `*batch height width`. All functions are pure and work under `
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,9 @@ from jax.scipy.special import logsumexp
 
 __all__ = [
     "AxisWeights",
+    "FeaturePrecision",
     "blur_matrix",
+    "convolution",
     "log_normalise",
     "nearest_index",
     "pool_max",
@@ -28,6 +32,12 @@ __all__ = [
     "torch_nearest_index",
     "upsample_nearest",
 ]
+
+# What is in between takes a small part of a picture's memory.
+_ROWS_AT_ONCE = 64
+
+#: In what products of a feature network are computed.
+FeaturePrecision = Literal["float32", "bfloat16", "tensorfloat32"]
 
 
 def pooled_size(size: int, window: int) -> int:
@@ -77,6 +87,40 @@ def _blocks(x: jax.Array, window: int, fill: float) -> jax.Array:
         window,
         channels,
     )
+
+
+def convolution(
+    x: jax.Array,
+    layer: Mapping[str, jax.Array],
+    *,
+    stride: int = 1,
+    padding: int = 1,
+    precision: FeaturePrecision = "float32",
+) -> jax.Array:
+    """Return a convolution with zeros around, plus bias; sums are float32.
+
+    Args:
+        x: float32 `batch height width in`.
+        layer: `{"kernel": [rows, columns, in, out], "bias": [out]}`.
+        stride: pixels from one window to the next.
+        padding: zeros on each side.
+        precision: of the products. On a CPU, "tensorfloat32" is float32; TPUs have
+            bfloat16 in its place.
+    """
+    kernel = jnp.asarray(layer["kernel"])
+    if precision == "bfloat16":
+        x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # Float32 matmuls of accelerators are reduced precision unless asked otherwise.
+        precision=lax.Precision.HIGHEST if precision == "float32" else None,
+        preferred_element_type=jnp.float32,
+    )
+    return y + layer["bias"].reshape(1, 1, 1, -1)
 
 
 def pool_max(x: jax.Array, window: int) -> jax.Array:
@@ -282,12 +326,18 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
         float32 `*batch height width channels`; the picture itself where the size is
         already right.
     """
-    image = np.asarray(image, np.float32)
+    image = np.asarray(image)
     if image.shape[-3:-1] == (height, width):
-        return image
+        return image.astype(np.float32, copy=False)
     rows = resize_weights(image.shape[-3], height)
     columns = resize_weights(image.shape[-2], width)
-    return columns.apply(rows.apply(image, -3), -2)
+    resized = np.empty((*image.shape[:-3], height, width, image.shape[-1]), np.float32)
+    for start in range(0, height, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, height)
+        old, weights = rows.part(start, stop)
+        part = weights.apply(image[..., old, :, :], -3)
+        resized[..., start:stop, :, :] = columns.apply(part, -2)
+    return resized
 
 
 def blur_matrix(

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
-from deepgaze_jax.ops import resize_image
+from deepgaze_jax.ops import resize_image, resize_weights
 
 __all__ = ["mass_levels", "overlay", "write_png"]
 
@@ -47,7 +47,8 @@ def mass_levels(log_density: Any, n_parts: int = 4) -> np.ndarray:
         >>> np.exp(mass_levels(np.log([[0.5, 0.25, 0.15, 0.1]]))).round(2)
         array([0.5 , 0.5 , 0.25])
     """
-    ordered = np.sort(_checked(log_density), axis=None)[::-1]
+    values = _checked(log_density).astype(np.float64)
+    ordered = np.sort(values, axis=None)[::-1]
     mass = np.cumsum(np.exp(ordered - ordered[0]))
     wanted = np.arange(1, n_parts) / n_parts * mass[-1]
     return ordered[np.searchsorted(mass, wanted)]
@@ -78,24 +79,43 @@ def overlay(image: Any, log_density: Any, max_side: int = MAX_SIDE) -> np.ndarra
         >>> overlay(photograph, np.zeros((60, 80))).shape
         (60, 80, 3)
     """
-    image = load_image(image)
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8):
+        image = load_image(image)
     values = _checked(log_density)
+    if image.shape != (*values.shape, 3):
+        image = load_image(image)
     if values.shape != image.shape[:2]:
         raise InputError(
             f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
             f"{image.shape[0]}x{image.shape[1]}; give those that belong together"
         )
-    density = np.exp(values - values.max()).astype(np.float32)
     scale = min(1.0, max_side / max(values.shape))
     size = [max(1, round(side * scale)) for side in values.shape]
-    # A shrunk density stays one per pixel of the photograph: its mean over an area.
-    density = resize_image(density[..., None], *size)[..., 0]
+    density = _resized_density(values, *size)
     photograph = resize_image(image, *size)
     # Densities come in steps of a few pixels; a narrow blur hides the steps.
     density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
     with np.errstate(divide="ignore"):
         levels = np.exp(mass_levels(np.log(density)))
     return _with_contours(_blend(photograph, _below(density)), density, levels)
+
+
+def _resized_density(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the density at another size, 1 where it is highest before.
+
+    A shrunk density stays one per pixel of the photograph: its mean over an area.
+    """
+    top = np.float64(values.max())
+    rows = resize_weights(values.shape[0], height)
+    columns = resize_weights(values.shape[1], width)
+    density = np.empty((height, width), np.float32)
+    # A few rows at a time: the picture may be many times as large as the result.
+    for start in range(0, height, 64):
+        stop = min(start + 64, height)
+        old, weights = rows.part(start, stop)
+        part = np.exp(values[old] - top).astype(np.float32)
+        density[start:stop] = columns.apply(weights.apply(part, 0), 1)
+    return density
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
@@ -116,8 +136,8 @@ def _checked(log_density: Any) -> np.ndarray:
             f"the density has the shape {list(values.shape)} and type {values.dtype}; "
             "expected numbers [height, width]"
         )
-    values = values.astype(np.float64)
-    if np.isnan(values).any() or not np.isfinite(values.max()):
+    # The largest of values that have NaN among them is NaN.
+    if not np.isfinite(values.max()):
         raise InputError("the density has NaN or no finite value; expected logarithms")
     return values
 

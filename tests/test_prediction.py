@@ -297,6 +297,60 @@ def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
     assert predictor.predict(np.zeros((8, 8, 3))).shape == (8, 8)
 
 
+def test_a_large_picture_goes_in_bands(predictor, monkeypatch):
+    size = (3000, 4000)
+    wide = predictor.plan(size, 24.0)
+    assert wide.n_bands > 1 and not wide.lowered
+    monkeypatch.setattr("deepgaze_jax.band_plan.resident_memory", lambda: 10**9)
+    least = predictor.plan(size, max_memory=1.6e9)
+    assert least.lowered and least.n_bytes <= 1.6e9
+    assert (least.band, least.workers) < (wide.band, wide.workers)
+    words = ["3000x4000", "even in bands of 16 rows", "1.1 GB are allowed"]
+    refused(InputError, predictor.plan, size, max_memory=1.1e9, words=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fold", ["mixture", 1])
+def test_bands_agree_with_the_slow_implementation(
+    predictor, small_params, small_folds, monkeypatch, fold
+):
+    monkeypatch.setattr("deepgaze_jax.band_plan._FEWEST_PIXELS", 0)
+    monkeypatch.setattr("deepgaze_jax.band_plan._BAND_PIXELS", 1)
+    image = oracles.random_image(5, 75, 94)
+    assert predictor.plan(image.shape[:2]).n_bands == 2
+    which = (0, 1) if fold == "mixture" else (fold,)
+    bias = small_folds[2][-1 if fold == "mixture" else fold]
+    right = expected(small_params, small_folds, image, which=which, bias=bias)
+    found = predictor.predict(image, fold=fold)
+    assert np.abs(found - right).max() <= TOLERANCE
+    # A picture that is bytes is the same picture.
+    again = predictor.predict_picture(np.uint8(image), fold=fold)
+    np.testing.assert_array_equal(again, predictor.predict(np.uint8(image), fold=fold))
+
+
+def test_sizes_can_be_compiled_before(predictor):
+    predictor.warm_up([(21, 33)])
+    programs = feature_stage._features._cache_size
+    before = programs()
+    predictor.predict(oracles.random_image(0, 21, 33))
+    assert programs() == before
+
+
+def test_precision_of_features(model_file, predictor):
+    image = oracles.random_image(0, 40, 60)
+    rounded = load_pretrained(model_file, feature_precision="bfloat16")
+    exact, other = predictor.predict(image), rounded.predict(image)
+    # bfloat16 has three digits.
+    assert 1e-5 < np.abs(exact - other).max() < 0.5
+    words = ["float16", "float32 or bfloat16 or tensorfloat32"]
+    refused(
+        ConfigError, load_pretrained, model_file, feature_precision="float16", words=words
+    )
+    refused(
+        ConfigError, load_pretrained, "icf", feature_precision="bfloat16", words=["icf"]
+    )
+
+
 def test_one_program_for_each_size(predictor):
     programs = feature_stage._features._cache_size
     predictor.predict(oracles.random_image(0, 25, 35))

@@ -12,14 +12,16 @@ import jax
 import numpy as np
 import tyro
 
-from deepgaze_jax.cli.compilation import keep_compiled_programs
+from deepgaze_jax.cli.compilation import compiled, keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, complain, say
 from deepgaze_jax.cli.options import CenterBiasOption, Pictures, unset
 from deepgaze_jax.cli.options import output as output_option
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.files import make_folder, replacing
-from deepgaze_jax.images import load_image
+from deepgaze_jax.images import as_bytes, load_image
+from deepgaze_jax.memory import bytes_of
 from deepgaze_jax.named_center_bias import load_center_bias
+from deepgaze_jax.ops import FeaturePrecision
 from deepgaze_jax.plotting import overlay, write_png
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.predictor import FoldRule, Predictor
@@ -40,6 +42,8 @@ def predict(
     pixels_per_dva: Annotated[float | None, unset("X")] = None,
     fold: Literal["mixture", "auto"] | int = "mixture",
     features: Annotated[Path | None, unset("FILE")] = None,
+    feature_precision: FeaturePrecision = "float32",
+    max_memory: Annotated[str | None, unset("2GB")] = None,
     json: bool = False,
 ) -> int:
     """Predict where people look in pictures.
@@ -65,19 +69,27 @@ def predict(
             picture), or the number of a fold.
         features: Feature weights of your own, from deepgaze weights convert;
             by default those that were fetched.
+        feature_precision: In what the feature network multiplies; the others
+            are for accelerators.
+        max_memory: What the whole command may take, such as 2GB or 800MB; by
+            default what there is. With less, large pictures go through
+            VGG-19 in lower bands of rows (on a CPU).
         json: Print one JSON object per picture.
     """
     if not images:
         raise UsageError("no picture is named; give one or more files")
     keep_compiled_programs()
-    predictor = load_pretrained(model, features=features)
+    predictor = load_pretrained(
+        model, features=features, feature_precision=feature_precision
+    )
     # What would fail for every picture fails here, once.
     predictor.feature_stage.prepare()
     predictor.image_scale(pixels_per_dva)
     if center_bias is not None:
         load_center_bias(center_bias)
     make_folder(output)
-    settings = _Settings(center_bias, pixels_per_dva, fold)
+    limit = None if max_memory is None else bytes_of(max_memory)
+    settings = _Settings(center_bias, pixels_per_dva, fold, limit)
     # One file named twice is one picture.
     named: dict[Path, Path] = {}
     for image in images:
@@ -216,6 +228,7 @@ class _Settings:
     center_bias: str | None = None
     pixels_per_dva: float | None = None
     fold: FoldRule = "mixture"
+    max_memory: int | None = None
 
 
 def _predict_one(
@@ -224,19 +237,29 @@ def _predict_one(
     """Write the two files of a picture; returns what to say about it."""
     if target.problem:
         raise InputError(f"{target.image}: {target.problem}")
+    before = compiled()
     picture = load_image(target.image)
     size = picture.shape[:2]
+    # A quarter of the memory. Drawn as bytes in any case: a picture that is nearly
+    # black is no picture scaled to 0..1.
+    rounded, same = as_bytes(picture)
+    picture = rounded if same else picture
     fold = predictor.fold_for(picture, settings.fold)
-    scale = {"pixels_per_dva": settings.pixels_per_dva}
-    log_density = predictor.log_density_of_features(
-        predictor.features(picture, **scale),
-        size,
+    limits = (settings.pixels_per_dva, settings.max_memory)
+    plan = predictor.plan(size, *limits)
+    if plan is not None and (plan.lowered or settings.max_memory is not None):
+        say(
+            f"{target.image}: in {plan.n_bands} bands of {plan.band} rows, about "
+            f"{plan.n_bytes / 1e9:.2f} GB of memory"
+        )
+    log_density = predictor.predict_picture(
+        picture,
         center_bias=settings.center_bias,
+        pixels_per_dva=settings.pixels_per_dva,
         fold=fold,
-        **scale,
+        max_memory=settings.max_memory,
     )
-    # As bytes: a picture that is nearly black is no picture scaled to 0..1.
-    drawing = overlay(np.rint(picture).astype(np.uint8), log_density)
+    drawing = overlay(rounded, log_density)
     with replacing(target.log_density) as temporary, temporary.open("wb") as file:
         np.save(file, log_density)
     write_png(target.overlay, drawing)
@@ -252,4 +275,7 @@ def _predict_one(
         "center_bias": settings.center_bias or own,
         "pixels_per_dva": settings.pixels_per_dva
         or predictor.card.get("pixels_per_dva"),
+        "programs_compiled": compiled() - before,
+        "bands": 1 if plan is None else plan.n_bands,
+        "memory_bytes": None if plan is None else plan.n_bytes,
     }
