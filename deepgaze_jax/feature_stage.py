@@ -89,6 +89,7 @@ class FeatureStage:
             # What is there already is counted with the process.
             self.prepare()
             others = _OTHER_BYTES + _PICTURE_BYTES * math.prod(image_size)
+            others -= self._buffers.n_bytes
             if whole:
                 grid = self._model.feature_grid(*model_size)
                 others += 4 * math.prod(grid) * self._model.channels
@@ -159,7 +160,8 @@ class FeatureStage:
         channels = _tap_slices(self._model)
 
         def take(tap: str, first: int, maps: np.ndarray) -> None:
-            products[first : first + len(maps)] += maps @ kernel[channels[tap]]
+            cells = maps.reshape(-1, maps.shape[-1]) @ kernel[channels[tap]]
+            products[first : first + len(maps)] += cells.reshape(*maps.shape[:2], -1)
 
         self._by_rows(picture, plan, take)
         return products

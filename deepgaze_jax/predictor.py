@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax

@@ -185,9 +185,14 @@ class Buffers:
         """Take back planes that nobody will read any more; returns nothing."""
         self._free.append(values)
 
+    @property
+    def n_bytes(self) -> int:
+        """How much is kept and not in use."""
+        return sum(values.nbytes for values in list(self._free))
+
     def tidy(self) -> None:
         """Free the memory where it is more than may be kept; returns nothing."""
-        if sum(values.nbytes for values in self._free) > self._most_bytes:
+        if self.n_bytes > self._most_bytes:
             self._free.clear()
 
 

@@ -172,20 +172,16 @@ def convolve_image(
     width, channels = image.shape[1:]
     row = tiles(width) + 1
     cells = _strip(joint.usual_rows, row, len(bias))
-    padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
-    padded[:, 1 : width + 1] = image
-    down, across, along = padded.strides
+    # Four pixels of a row lie together, those of every fourth row behind one another.
+    padded = np.zeros((TILE * (n_new + 1), TILE * row, channels), np.float32)
+    padded[: len(image), 1 : width + 1] = image[:, : TILE * row - 1]
+    groups = padded.reshape(n_new + 1, TILE, row, TILE * channels)
     # The same for the last window, which may have fewer rows.
-    room = stepped(max(n_new, joint.usual_rows) * row + cells)
-    inputs = np.zeros((TILE, room, 3 * _INPUT * channels), np.float32)
-    for a, part in enumerate(inputs):
-        part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
-            np.lib.stride_tricks.as_strided(
-                padded[a:],
-                (n_new, row, 3, _INPUT * channels),
-                (TILE * down, TILE * across, down, along),
-            )
-        )
+    room = stepped((max(n_new, joint.usual_rows) + 1) * row + cells + 1)
+    inputs = np.zeros((TILE, room, TILE * channels), np.float32)
+    inputs[:, : (n_new + 1) * row] = groups.swapaxes(0, 1).reshape(
+        TILE, -1, TILE * channels
+    )
     values, tail = _convolve_image(
         inputs,
         tuple(kernel),
@@ -288,18 +284,24 @@ def _convolve_image(
     *,
     cells: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return planes and tail from the inputs of all tiles, [4, cells, 18 channels]."""
+    """Return planes and tail from groups of pixels, [4, cells, 4 channels]."""
     n_rows, width, kept, _ = numbers
     row = tiles(width) + 1
 
     def strip(index: jax.Array, values: jax.Array) -> jax.Array:
         start = index * cells
-        shape = (TILE, cells, inputs.shape[-1])
-        part = lax.dynamic_slice(inputs, (0, start, 0), shape)
+        lines = []
+        for line in range(_INPUT):
+            at = (line % TILE, start + line // TILE * row, 0)
+            four = lax.dynamic_slice(inputs, at, (1, cells + 1, inputs.shape[-1]))[0]
+            # Six neighbours: a group, and half of the next.
+            half = four[1:, : inputs.shape[-1] // 2]
+            lines.append(jnp.concatenate([four[:-1], half], axis=1))
         for a in range(TILE):
+            part = jnp.concatenate(lines[a : a + 3], axis=1)
             for b in range(TILE):
                 plane = TILE * a + b
-                out = jnp.maximum(part[a] @ kernel[b] + bias.reshape(1, -1), floor)
+                out = jnp.maximum(part @ kernel[b] + bias.reshape(1, -1), floor)
                 at = (plane, start + kept * row + 1, 0)
                 values = lax.dynamic_update_slice(values, out[None], at)
         return values
@@ -380,16 +382,23 @@ def _max_pool(
     inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
 
     def one(index: jax.Array, values: jax.Array) -> jax.Array:
-        def part(n_rows: jax.Array) -> jax.Array:
+        planes_out = []
+        for down in range(2):
             shape = (TILE**2, 2 * columns, planes.shape[-1])
-            cells = lax.dynamic_slice(planes, (0, 1 + n_rows * row, 0), shape)
-            return cells.reshape(2, 2, 2, 2, columns, 2, -1).max(axis=(1, 3))
-
-        # A cell of the result is 2x2 of these, which are [2, 2, columns, 2, channels].
-        both = jnp.stack([part(2 * index), part(2 * index + 1)])
-        cells = both.transpose(0, 1, 4, 2, 3, 5).reshape(TILE**2, columns, -1)
+            at = (0, 1 + (2 * index + down) * row, 0)
+            cells = lax.dynamic_slice(planes, at, shape)
+            cells = cells.reshape(TILE, TILE, columns, 2, -1)
+            # A cell of the result is made of 2x2 cells, a pixel of it of 2x2 planes.
+            for a in range(0, TILE, 2):
+                for across in range(2):
+                    for b in range(0, TILE, 2):
+                        four = cells[a : a + 2, b : b + 2, :, across]
+                        upper = jnp.maximum(four[0, 0], four[0, 1])
+                        lower = jnp.maximum(four[1, 0], four[1, 1])
+                        planes_out.append(jnp.maximum(upper, lower))
+        cells = jnp.where(inside, jnp.stack(planes_out), 0)
         at = (0, 1 + (kept + index) * pooled_row, 0)
-        return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
+        return lax.dynamic_update_slice(values, cells, at)
 
     values = begin(values, tail, kept, pooled_row)
     values = lax.fori_loop(0, n_rows, one, values)

@@ -146,7 +146,9 @@ def test_limit_of_memory(capsys, model, monkeypatch):
     assert (code, out) == (1, "") and "are allowed" in err and "a.png" in err
     plan = BandPlan((24, 36), (12, 18), band=16, workers=1, n_bytes=10**9)
     monkeypatch.setattr(Predictor, "plan", lambda *_: plan)
-    monkeypatch.setattr(Predictor, "predict_picture", lambda *_, **__: np.zeros((24, 36)))
+    monkeypatch.setattr(
+        Predictor, "predict_picture", lambda *_, **__: np.zeros((24, 36))
+    )
     code, out, err = run(capsys, *argv, "2GB", "--json")
     assert code == 0 and json.loads(out)["bands"] == 1
     assert err == "a.png: in 1 bands of 16 rows, about 1.00 GB of memory\n"

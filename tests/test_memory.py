@@ -108,7 +108,9 @@ def test_amounts_of_memory():
     assert {text: bytes_of(text) for text in amounts} == amounts
 
 
-@pytest.mark.parametrize("text", ["", "GB", "2XB", "-1GB", "0", "1.2.3GB", "nan", "inf"])
+@pytest.mark.parametrize(
+    "text", ["", "GB", "2XB", "-1GB", "0", "1.2.3GB", "nan", "inf"]
+)
 def test_what_is_no_amount(text):
     with pytest.raises(ConfigError, match="2GB, 800MB"):
         bytes_of(text)

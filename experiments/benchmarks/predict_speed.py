@@ -130,7 +130,9 @@ def in_turns(sizes: list[tuple[int, int]], repeats: int) -> list[dict[str, Any]]
             # Batches of large pictures say nothing new and take hours.
             if n_images > 1 and height * width > 1e6:
                 continue
-            images = np.stack([picture(height, width, seed) for seed in range(n_images)])
+            images = np.stack(
+                [picture(height, width, seed) for seed in range(n_images)]
+            )
             enlarged = n_images * height * width * (35 / 24 / 4) ** 2 * 2560 * 4
             left_out = {
                 name
@@ -152,7 +154,9 @@ def in_turns(sizes: list[tuple[int, int]], repeats: int) -> list[dict[str, Any]]
                     start = time.perf_counter()
                     call(images)
                     times[name].append(time.perf_counter() - start)
-            medians = {name: statistics.median(values) for name, values in times.items()}
+            medians = {
+                name: statistics.median(values) for name, values in times.items()
+            }
             lines.append(
                 {
                     "height": height,

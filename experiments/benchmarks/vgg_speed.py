@@ -22,8 +22,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepgaze_jax import vgg
+from deepgaze_jax import vgg, vgg_rows
 from deepgaze_jax.weights import load_features
+from deepgaze_jax.windows import Buffers
 
 TAPS = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
 
@@ -60,18 +61,40 @@ def main() -> None:
     """Print all times, ratios and errors as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(560, 747))
+    parser.add_argument("--band", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (*arguments.size, 3)).astype(np.float32)
     weights = load_features("vgg19")
-    usual, fast = jax.device_put(weights), jax.device_put(vgg.for_cpu(weights))
+    usual, fast = jax.device_put(weights), vgg_rows.prepare(weights)
+    buffers = Buffers(10**9)
+    maps = {
+        tap: np.empty((*vgg.tap_grid(tap, *arguments.size), 512), np.float32)
+        for tap in TAPS
+    }
+
+    def take(tap: str, first: int, rows: np.ndarray) -> None:
+        maps[tap][first : first + len(rows)] = rows
+
+    def by_rows() -> dict[str, np.ndarray]:
+        vgg_rows.features_by_rows(
+            fast,
+            lambda first, stop: image[first:stop],
+            tuple(arguments.size),
+            TAPS,
+            take,
+            arguments.band,
+            workers=arguments.workers,
+            buffers=buffers,
+        )
+        return maps
+
     plain = jax.jit(lambda params, x: vgg.vgg19_features(params, x, TAPS))
     calls = {
-        "winograd": lambda: jax.block_until_ready(
-            vgg.vgg19_features(fast, image, TAPS)
-        ),
+        "winograd": by_rows,
         "plain": lambda: jax.block_until_ready(plain(usual, image)),
     }
     try:
