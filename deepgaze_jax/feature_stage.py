@@ -10,7 +10,7 @@ import numpy as np
 
 from deepgaze_jax import vgg_rows
 from deepgaze_jax.band_plan import BandPlan, goes_by_rows, plan_bands
-from deepgaze_jax.memory import require_memory
+from deepgaze_jax.memory import give_back_memory, require_memory
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import FeaturePrecision, resize_image, resize_weights
 from deepgaze_jax.windows import Buffers
@@ -23,8 +23,8 @@ Params = Mapping[str, Any]
 # of the picture and at any size; measured. As a whole, per pixel alone.
 _PICTURE_BYTES, _OTHER_BYTES = 8, 150_000_000
 _WHOLE_PICTURE_BYTES = 40
-# Bytes of memory that are kept from one picture to the next, at most.
-_KEPT_BYTES = 300_000_000
+# Bands that take fewer bytes than these leave their memory to the next picture.
+_KEPT_BYTES = 210_000_000
 _LARGE = (1000, 1000)
 
 
@@ -47,7 +47,7 @@ class FeatureStage:
         precision: FeaturePrecision = "float32",
     ):
         self._model, self._read, self._precision = model, read, precision
-        self._buffers = Buffers(_KEPT_BYTES)
+        self._buffers = Buffers()
 
     @functools.cached_property
     def params(self) -> Params:
@@ -193,6 +193,9 @@ class FeatureStage:
             workers=plan.workers,
             buffers=self._buffers,
         )
+        if plan.own_bytes > _KEPT_BYTES:
+            self._buffers.clear()
+            give_back_memory()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -3,6 +3,8 @@
 Where memory runs out, the operating system ends the process without any.
 """
 
+import contextlib
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from deepgaze_jax.errors import ConfigError, InputError
 __all__ = [
     "available_memory",
     "bytes_of",
+    "give_back_memory",
     "require_memory",
     "resident_memory",
 ]
@@ -95,6 +98,16 @@ def available_memory(root: Path = Path("/")) -> int | None:
         True
     """
     return min((*_machine(root), *_control_groups(root)), default=None)
+
+
+def give_back_memory() -> None:
+    """Return nothing; let the system have the memory that has been freed.
+
+    The C library keeps it otherwise, scattered between what is in use. Elsewhere than
+    with glibc, nothing happens.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_memory(root: Path = Path("/")) -> int | None:

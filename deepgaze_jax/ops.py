@@ -33,6 +33,9 @@ __all__ = [
     "upsample_nearest",
 ]
 
+# Cells of an axis whose blur is a constant of a program.
+_FEW_CELLS = 512
+
 # What is in between takes a small part of a picture's memory.
 _ROWS_AT_ONCE = 64
 
@@ -368,22 +371,24 @@ def blur_matrix(
     if size == 1:
         return jnp.ones((1, 1), sigma.dtype)
 
-    def gaussian(distance: np.ndarray) -> jax.Array:
+    def gaussian(distance: np.ndarray | jax.Array) -> jax.Array:
         distance = jnp.asarray(distance, sigma.dtype)
         weight = jnp.exp(-0.5 * jnp.square(distance / sigma))
         if truncate is None:
             return weight
         return jnp.where(distance <= jnp.ceil(truncate * sigma), weight, 0)
 
-    cell, tap = np.arange(size), np.arange(radius + 1)
+    # Large constants would lie in memory several times, with the program's text.
+    numbers = np.arange if size <= _FEW_CELLS else jnp.arange
+    cell, tap = numbers(size), np.arange(radius + 1)
     taps = gaussian(tap)
     total = 2 * taps.sum() - taps[0]
     # Masks and constant matrices instead of indexing: the gradient of an index is a
     # scatter, which costs more on a CPU than all of the blur.
-    distance = np.abs(cell[:, None] - cell[None, 1:-1])
+    distance = abs(cell[:, None] - cell[None, 1:-1])
     inner = jnp.where(distance <= radius, gaussian(distance), 0)
     # What falls beyond an edge lands on it: column 0 gets all offsets >= the row.
-    beyond = (tap[None, :] >= cell[:, None]).astype(np.float32)
+    beyond = (tap[None, :] >= cell[:, None]).astype(jnp.float32)
     first = jnp.matmul(beyond, taps, precision=lax.Precision.HIGHEST)
     columns = [first[:, None], inner, jnp.flip(first)[:, None]]
     return jnp.concatenate(columns, axis=1) / total

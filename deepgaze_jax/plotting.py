@@ -154,16 +154,22 @@ def _below(density: np.ndarray) -> np.ndarray:
 
 
 def _blend(photograph: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return the photograph, paler, with the heat over it; RGB 0..255."""
+    """Return the photograph, paler, with the heat over it; RGB, uint8."""
     import matplotlib
 
-    grey = photograph @ np.array([0.299, 0.587, 0.114], np.float32)
-    pale = _COLOUR * photograph + (1 - _COLOUR) * grey[..., None]
     low, high = _COLOUR_RANGE
-    colours = matplotlib.colormaps[_COLOUR_MAP](low + (high - low) * heat)
-    # Smooth at both ends: nothing begins with an edge.
-    opacity = _OPACITY * (heat * heat * (3 - 2 * heat))[..., None]
-    return pale * (1 - opacity) + 255 * colours[..., :3] * opacity
+    colour_map = matplotlib.colormaps[_COLOUR_MAP]
+    blended = np.empty(photograph.shape, np.uint8)
+    # Row by row: colours are float64 with alpha.
+    for row, share, out in zip(photograph, heat, blended, strict=True):
+        grey = row @ np.array([0.299, 0.587, 0.114], np.float32)
+        pale = _COLOUR * row + (1 - _COLOUR) * grey[:, None]
+        colours = colour_map(low + (high - low) * share)[:, :3]
+        # Smooth at both ends: nothing begins with an edge.
+        opacity = _OPACITY * (share * share * (3 - 2 * share))[:, None]
+        mixed = pale * (1 - opacity) + 255 * colours * opacity
+        out[...] = np.clip(np.rint(mixed), 0, 255)
+    return blended
 
 
 def _with_contours(
@@ -175,7 +181,6 @@ def _with_contours(
     from matplotlib.figure import Figure
 
     height, width = density.shape
-    picture = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
     # Flat densities have no lines, and equal levels only one.
     levels = np.unique(levels)
     levels = levels[(levels > density.min()) & (levels < density.max())]
@@ -186,7 +191,7 @@ def _with_contours(
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     axes.set_axis_off()
-    axes.imshow(picture, extent=(0, width, height, 0), aspect="auto")
+    figure.patch.set_alpha(0)
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     line = max(1.0, _LINE_WIDTH * max(height, width))
     lines = axes.contour(x, y, density, levels, colors="white", linewidths=line)
@@ -194,4 +199,11 @@ def _with_contours(
     lines.set_path_effects([halo, patheffects.Normal()])
     axes.set(xlim=(0, width), ylim=(height, 0))
     canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+    # Laid over the picture here, row by row: matplotlib would make several copies of it
+    # as floats.
+    drawn = np.asarray(canvas.buffer_rgba())
+    result = np.empty_like(picture)
+    for row, line, out in zip(picture, drawn, result, strict=True):
+        alpha = line[:, 3:].astype(np.float32) / 255
+        out[...] = np.rint(row * (1 - alpha) + line[:, :3] * alpha)
+    return result

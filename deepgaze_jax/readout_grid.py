@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deepgaze_jax.grids import shrink_matrix
-from deepgaze_jax.model import FixationModel, mixture
+from deepgaze_jax.memory import give_back_memory
+from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import nearest_index
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
 ]
 
 Params = Mapping[str, Any]
+
+#: Cells of a grid whose arrays leave much scattered memory behind.
+_LARGE = 500_000
 
 
 def center_bias_on_grid(
@@ -85,8 +89,11 @@ def log_density(
     grid = mixture_on_grid(
         model, params, jnp.asarray(features), center_bias, log_pixels, model_size
     )
+    grid = np.asarray(grid)
     back = model.pixel_grid(*image_size, model_size=model_size)
-    return back.normalise_and_expand(np.asarray(grid))
+    if grid.size > _LARGE:
+        give_back_memory()
+    return back.normalise_and_expand(grid)
 
 
 def behind_first_layer(params: Params) -> dict[str, Any]:
@@ -127,6 +134,15 @@ def mixture_on_grid(
         log_pixels: [rows, columns].
         model_size: height and width of the model's image.
     """
-    return mixture(
-        model.grid_log_density(params, features, center_bias, log_pixels, model_size)
-    )
+    params = {name: params[name] for name in ("readout", "finalizer")}
+
+    def add(total: jax.Array, fold: Params) -> tuple[jax.Array, None]:
+        # One after another: the grids of all folds of a large picture are large.
+        one = jax.tree.map(lambda leaf: leaf[None], fold)
+        own = model.grid_log_density(one, features, center_bias, log_pixels, model_size)
+        return jnp.logaddexp(total, own[0]), None
+
+    nothing = jnp.full(log_pixels.shape, -jnp.inf, jnp.float32)
+    n_folds = len(params["finalizer"]["sigma_grid_px"])
+    total, _ = jax.lax.scan(add, nothing, params)
+    return total - float(np.log(n_folds))

@@ -140,7 +140,6 @@ def features_by_rows(
             # An interrupt reaches this thread alone.
             failures.append(error)
             raise
-    buffers.tidy()
 
 
 def bytes_by_rows(

@@ -70,7 +70,7 @@ def main() -> None:
     image = rng.uniform(0, 255, (*arguments.size, 3)).astype(np.float32)
     weights = load_features("vgg19")
     usual, fast = jax.device_put(weights), vgg_rows.prepare(weights)
-    buffers = Buffers(10**9)
+    buffers = Buffers()
     maps = {
         tap: np.empty((*vgg.tap_grid(tap, *arguments.size), 512), np.float32)
         for tap in TAPS
