@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -26,6 +27,9 @@ _FEWEST_PIXELS = 20_000
 
 _WORKERS = 2
 
+#: What bands may take without being asked for less; small pictures take half of it.
+_MODEST_BYTES = 250_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class BandPlan:
@@ -36,16 +40,18 @@ class BandPlan:
         size: those of the network's input.
         band: its rows that go through together.
         workers: bands that are under way at a time.
-        network_bytes: about how much memory the network takes.
         n_bytes: about how much memory the process then takes at its peak.
+        own_bytes: of these, those of the bands.
+        lowered: whether faster bands would have taken too much.
     """
 
     model_size: tuple[int, int]
     size: tuple[int, int]
     band: int
     workers: int
-    network_bytes: int
     n_bytes: int
+    own_bytes: int = 0
+    lowered: bool = False
 
     @property
     def n_bands(self) -> int:
@@ -101,27 +107,40 @@ def plan_bands(
     limit = limit if max_memory is None else max_memory
     size = _input_size(model, model_size)
     step = vgg_rows.BAND_STEP
-    band = step * max(2, round(_BAND_PIXELS / size[1] / step))
-    band = min(band, step * -(-size[0] // step))
-    workers = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // band))
+    fast = step * max(1, round(_BAND_PIXELS / size[1] / step))
+    fast = min(fast, step * -(-size[0] // step))
+    most = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // fast))
+    plans: list[BandPlan] = []
+    for band, workers in _from_fast_to_small(fast, most):
+        own = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
+        n_bytes = own + other_bytes + resident
+        lowered = n_bytes > limit or any(plan.lowered for plan in plans)
+        plans.append(BandPlan(model_size, size, band, workers, n_bytes, own, lowered))
+    fitting = [plan for plan in plans if plan.n_bytes <= limit]
+    # Of its own, whatever the process has already: the same picture has the same plan
+    # again, and the same programs.
+    modest = [plan for plan in fitting if plan.own_bytes <= _MODEST_BYTES]
+    if fitting:
+        return (modest or fitting)[0]
+    least = min(plans, key=lambda plan: plan.n_bytes)
+    allowed = "are available" if max_memory is None else "are allowed"
+    raise InputError(
+        f"{what} needs about {least.n_bytes / 1e9:.1f} GB of memory even in bands "
+        f"of {least.band} rows, {limit / 1e9:.1f} GB {allowed}; shrink it, or give "
+        "its pixels per degree of visual angle (--pixels-per-dva); those of a large "
+        "photograph are usually more"
+    )
+
+
+def _from_fast_to_small(band: int, workers: int) -> Iterator[tuple[int, int]]:
+    """Yield heights of bands, and numbers of workers, the fastest first."""
+    step = vgg_rows.BAND_STEP
     while True:
-        n_bytes = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
-        whole = n_bytes + other_bytes + resident
-        plan = BandPlan(model_size, size, band, workers, n_bytes, whole)
-        if plan.n_bytes <= limit:
-            return plan
-        if band > step:
-            band = step * (band // 2 // step or 1)
-        elif workers > 1:
-            workers = 1
-        else:
-            allowed = "are available" if max_memory is None else "are allowed"
-            raise InputError(
-                f"{what} needs about {plan.n_bytes / 1e9:.1f} GB of memory even in "
-                f"bands of {band} rows, {limit / 1e9:.1f} GB {allowed}; shrink it, or "
-                "give its pixels per degree of visual angle (--pixels-per-dva); those "
-                "of a large photograph are usually more"
-            )
+        for fewer in range(workers, 0, -1):
+            yield band, fewer
+        if band == step:
+            return
+        band = step * (band // 2 // step or 1)
 
 
 def _input_size(model: FixationModel, model_size: tuple[int, int]) -> tuple[int, int]:

@@ -143,6 +143,8 @@ def as_bytes(image: np.ndarray) -> np.ndarray:
         >>> as_bytes(np.full((1, 1, 3), 2.5, np.float32)).tolist()
         [[[2, 2, 2]]]
     """
+    if image.dtype == np.uint8:
+        return image
     rounded = np.empty(image.shape, np.uint8)
     # A few rows after another, so that memory is that of the result.
     for first in range(0, len(image), _ROWS):

@@ -67,6 +67,7 @@ LEVELS = {
     "distributed": 3,
     "feature_stage": 3,
     "readout_grid": 3,
+    "picture_scale": 3,
     "model_cards": 3,
     "model_files": 3,
     "named_center_bias": 3,

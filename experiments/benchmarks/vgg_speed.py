@@ -61,7 +61,8 @@ def main() -> None:
     """Print all times, ratios and errors as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(560, 747))
-    parser.add_argument("--band", type=int, default=128, help="rows, see BandPlan")
+    parser.add_argument("--band", type=int, default=128)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -69,19 +70,16 @@ def main() -> None:
     image = rng.uniform(0, 255, (*arguments.size, 3)).astype(np.float32)
     weights = load_features("vgg19")
     usual, fast = jax.device_put(weights), vgg_rows.prepare(weights)
-    buffers = Buffers(10**9)
+    buffers = Buffers()
+    maps = {
+        tap: np.empty((*vgg.tap_grid(tap, *arguments.size), 512), np.float32)
+        for tap in TAPS
+    }
+
+    def take(tap: str, first: int, rows: np.ndarray) -> None:
+        maps[tap][first : first + len(rows)] = rows
 
     def by_rows() -> dict[str, np.ndarray]:
-        out = {
-            tap: np.empty(
-                (*vgg.tap_grid(tap, *arguments.size), vgg.tap_channels(tap)), "f4"
-            )
-            for tap in TAPS
-        }
-
-        def take(tap: str, first: int, maps: np.ndarray) -> None:
-            out[tap][first : first + len(maps)] = maps
-
         vgg_rows.features_by_rows(
             fast,
             lambda first, stop: image[first:stop],
@@ -89,10 +87,10 @@ def main() -> None:
             TAPS,
             take,
             arguments.band,
-            workers=2,
+            workers=arguments.workers,
             buffers=buffers,
         )
-        return out
+        return maps
 
     plain = jax.jit(lambda params, x: vgg.vgg19_features(params, x, TAPS))
     calls = {
