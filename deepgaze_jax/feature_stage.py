@@ -14,7 +14,7 @@ from deepgaze_jax.memory import give_back_memory, require_memory
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import FeaturePrecision, resize_image, resize_weights
 from deepgaze_jax.programs import features_program
-from deepgaze_jax.windows import Buffers
+from deepgaze_jax.windows import Buffers, stepped
 
 __all__ = ["FeatureStage"]
 
@@ -24,8 +24,8 @@ Params = Mapping[str, Any]
 # of the picture and at any size; measured. As a whole, per pixel alone.
 _PICTURE_BYTES, _OTHER_BYTES = 8, 150_000_000
 _WHOLE_PICTURE_BYTES = 40
-# Bands that take fewer bytes than these leave their memory to the next picture.
-_KEPT_BYTES = 210_000_000
+# Bands of pictures with fewer pixels than these leave their memory to the next one.
+_KEPT_PIXELS = 3_000_000
 _LARGE = (1000, 1000)
 
 
@@ -100,11 +100,13 @@ class FeatureStage:
             # What is there already is counted with the process.
             self.prepare()
             others = _OTHER_BYTES + _PICTURE_BYTES * math.prod(image_size)
-            others -= self._buffers.n_bytes
             if whole:
                 grid = self._model.feature_grid(*model_size)
                 others += 4 * math.prod(grid) * self._model.channels * n_pictures
-            return plan_bands(self._model, model_size, others, what, max_memory)
+            return plan_bands(
+                *(self._model, model_size, others, what, max_memory),
+                spare_bytes=self._buffers.n_bytes,
+            )
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
             require_memory(
@@ -174,10 +176,13 @@ class FeatureStage:
         kernel = np.concatenate(list(np.asarray(kernel)), axis=1)
         grid = self._model.feature_grid(*plan.model_size)
         products = np.zeros((*grid, kernel.shape[1]), np.float32)
-        channels = _tap_slices(self._model)
+        kernels = {
+            tap: jax.device_put(kernel[channels])
+            for tap, channels in _tap_slices(self._model).items()
+        }
 
         def take(tap: str, first: int, maps: np.ndarray) -> None:
-            cells = maps.reshape(-1, maps.shape[-1]) @ kernel[channels[tap]]
+            cells = _product(maps.reshape(-1, maps.shape[-1]), kernels[tap])
             products[first : first + len(maps)] += cells.reshape(*maps.shape[:2], -1)
 
         self._by_rows(picture, plan, take)
@@ -210,9 +215,24 @@ class FeatureStage:
             workers=plan.workers,
             buffers=self._buffers,
         )
-        if plan.own_bytes > _KEPT_BYTES:
+        if math.prod(picture.shape[:2]) > _KEPT_PIXELS:
             self._buffers.clear()
             give_back_memory()
+
+
+def _product(maps: np.ndarray, kernel: jax.Array) -> np.ndarray:
+    """Return the product of cells [n, channels] with a kernel [channels, out].
+
+    By XLA: threads of NumPy's would go on running beside those of the next layer.
+    """
+    padded = np.zeros((stepped(len(maps)), maps.shape[1]), np.float32)
+    padded[: len(maps)] = maps
+    return np.asarray(_multiply(padded, kernel))[: len(maps)]
+
+
+@jax.jit
+def _multiply(maps: jax.Array, kernel: jax.Array) -> jax.Array:
+    return maps @ kernel
 
 
 def _tap_slices(model: FixationModel) -> dict[str, slice]:
