@@ -2,12 +2,13 @@
 
     python experiments/benchmarks/predict_speed.py -o predict_speed.json
 
-Every size is measured in turns, ours and PyTorch's, so that what else happens on the
-machine meets both; medians, after a first call. A prediction goes from an array to an
-array: resizing, VGG-19, the readouts of all folds, their mixture, back to the picture's
-size. PyTorch (2.13, channels last, inference mode, as many threads, the same values)
-runs the readout on the grid of the features, and once more on features that are
-enlarged first, as the public code does. The densities have to agree to 1e-4.
+Every size is measured in turns, ours and PyTorch's, each in a process of its own, so
+that what else happens on the machine meets both; medians, after a first call. A
+prediction goes from an array to an array: resizing, VGG-19, the readouts of all folds,
+their mixture, back to the picture's size. PyTorch (2.13, channels last, inference mode,
+as many threads, the same values) runs the readout on the grid of the features, and once
+more on features that are enlarged first, as the public code does. The densities have to
+agree to 1e-4.
 
 Memory is the peak of a process of its own: ours is the command `deepgaze predict` with
 all that it writes, PyTorch's a script that predicts one picture and writes nothing.
@@ -20,6 +21,7 @@ Some minutes; needs torch (`pip install 'deepgaze-jax[bench]'`) and VGG-19.
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import statistics
@@ -37,6 +39,7 @@ from PIL import Image
 SIZES = ((256, 256), (384, 512), (768, 1024), (1500, 2000), (3000, 4000))
 MEGAPIXELS = (0.2, 0.5, 1, 2, 4, 8, 12)
 BATCH = 8
+RIVALS = ("ours", "torch", "torch_enlarged_first")
 TOLERANCE = 1e-4
 
 
@@ -103,45 +106,89 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.rint(total / 4).astype(np.uint8)
 
 
-def predictors() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Return functions from pictures [B, H, W, 3] to log densities [B, H, W]."""
-    import torch
-    from _torch_deepgaze2 import TorchDeepGaze2
+class Rival:
+    """A way to predict, in a process of its own.
 
+    Threads of one library go on running for a while after each call, and would slow
+    down the next one.
+
+    Args:
+        name: one of `RIVALS`.
+    """
+
+    def __init__(self, name: str):
+        """Start the process."""
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=answer, args=(name, there), daemon=True)
+        self._process.start()
+
+    def ask(self, height: int, width: int, n_images: int) -> None:
+        """Name the pictures of the next calls; returns nothing."""
+        self._here.send((height, width, n_images))
+        self._here.recv()
+
+    def predict(self) -> tuple[float, np.ndarray]:
+        """Return the seconds of a call and its log densities [B, H, W]."""
+        self._here.send("predict")
+        return self._here.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.join()
+
+
+def answer(name: str, connection: Any) -> None:
+    """Predict what is asked for, in the process of a `Rival`."""
     from deepgaze_jax import load_pretrained
     from deepgaze_jax.weights import load_features
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    ours, values = load_pretrained("deepgaze2"), load_features("vgg19")
-    return {
-        "ours": ours.predict,
-        "torch": TorchDeepGaze2(ours, values),
-        "torch_enlarged_first": TorchDeepGaze2(ours, values, enlarge_first=True),
-    }
+    ours = load_pretrained("deepgaze2")
+    call: Callable[[np.ndarray], np.ndarray] = ours.predict
+    if name != "ours":
+        import torch
+        from _torch_deepgaze2 import TorchDeepGaze2
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        enlarge = name == "torch_enlarged_first"
+        call = TorchDeepGaze2(ours, load_features("vgg19"), enlarge_first=enlarge)
+    images = np.zeros((1, 1, 1, 3), np.uint8)
+    while True:
+        task = connection.recv()
+        if task != "predict":
+            height, width, n_images = task
+            images = np.stack(
+                [picture(height, width, seed) for seed in range(n_images)]
+            )
+            connection.send(None)
+            continue
+        start = time.perf_counter()
+        densities = call(images)
+        connection.send((time.perf_counter() - start, densities))
 
 
 def in_turns(sizes: list[tuple[int, int]], repeats: int) -> list[dict[str, Any]]:
     """Return seconds, ratios and differences of each size and batch."""
     from deepgaze_jax.memory import available_memory
 
-    calls, lines = predictors(), []
+    lines = []
     for height, width in sizes:
         for n_images in (1, BATCH):
             # Batches of large pictures say nothing new and take hours.
             if n_images > 1 and height * width > 1e6:
                 continue
-            images = np.stack(
-                [picture(height, width, seed) for seed in range(n_images)]
-            )
             enlarged = n_images * height * width * (35 / 24 / 4) ** 2 * 2560 * 4
             left_out = {
                 name
-                for name in calls
+                for name in RIVALS
                 if name == "torch_enlarged_first"
                 and 3 * enlarged > (available_memory() or 0)
             }
-            here = {name: call for name, call in calls.items() if name not in left_out}
-            results = {name: call(images) for name, call in here.items()}
+            here = {name: Rival(name) for name in RIVALS if name not in left_out}
+            for rival in here.values():
+                rival.ask(height, width, n_images)
+            results = {name: rival.predict()[1] for name, rival in here.items()}
             differences = {
                 name: float(np.abs(result - results["ours"]).max())
                 for name, result in results.items()
@@ -150,10 +197,10 @@ def in_turns(sizes: list[tuple[int, int]], repeats: int) -> list[dict[str, Any]]
                 raise SystemExit(f"the densities differ: {differences}")
             times: dict[str, list[float]] = {name: [] for name in here}
             for _ in range(repeats if height * width < 5e6 else 2):
-                for name, call in here.items():
-                    start = time.perf_counter()
-                    call(images)
-                    times[name].append(time.perf_counter() - start)
+                for name, rival in here.items():
+                    times[name].append(rival.predict()[0])
+            for rival in here.values():
+                rival.close()
             medians = {
                 name: statistics.median(values) for name, values in times.items()
             }
