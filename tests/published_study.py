@@ -1,0 +1,32 @@
+"""What the study's tables in experiments/README.md state, from the results."""
+
+from published import EXPERIMENTS, stored
+
+#: Images of the figures with photographs: the gain of each model on them.
+SHOWN = (
+    *("1309.jpg", "1454.jpg", "1308.jpg"),
+    *("1602.jpg", "1150.jpg", "1092.jpg"),
+    *("1164.jpg", "1632.jpg", "1542.jpg"),
+    *("1067.jpg", "1030.jpg", "1250.jpg"),
+)
+
+
+def shown_images():
+    gain = {
+        (row["image"], row["model"]): float(row["ig"])
+        for row in stored("osie_evaluation.csv")
+    }
+    models = ("gold-standard", "deepgaze2-osie", "deepgaze1-osie", "icf-osie")
+    return {
+        f"`{image}`": [[], *([gain[image, model]] for model in models), []]
+        for image in SHOWN
+    }
+
+
+STUDY_TABLES = {
+    (
+        EXPERIMENTS,
+        "| image | figure | gold standard | DeepGaze II | DeepGaze I | ICF | to the "
+        "eye |",
+    ): shown_images,
+}
