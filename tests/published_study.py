@@ -30,3 +30,29 @@ STUDY_TABLES = {
         "eye |",
     ): shown_images,
 }
+
+
+def sure_of_icf():
+    """The one image that ICF is surely better on, and how many people of the others."""
+    found = dict(stored("osie_icf_wins.json")["images"])
+    (name,) = stored("osie_icf_wins.json")["sure"]
+    one = found.pop(name)
+    n_better = [other["n_better"] for other in found.values()]
+    return [
+        *(one[key] for key in ("mean_over_people", "low", "high", "n_better")),
+        one["n_people"],
+        min(n_better),
+        max(n_better),
+        one["n_people"],
+    ]
+
+
+STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"above 0 on one of the nine: `1150\.jpg`, ([\d.]+) \(([\d.]+) to ([\d.]+)\), "
+        r"for (\d+) people of (\d+)\. On the other eight (\d+) to (\d+) people of "
+        r"(\d+)",
+        sure_of_icf,
+    ),
+]
