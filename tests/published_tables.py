@@ -1,6 +1,7 @@
 """What the tables of README.md and experiments/README.md state, from the results."""
 
 from published import EXPERIMENTS, README, claims, evaluated, scores, stored
+from published_study import STUDY_TABLES
 
 
 def pair(better, worse):
@@ -346,6 +347,7 @@ def terabytes_table():
 
 
 TABLES = {
+    **STUDY_TABLES,
     (
         EXPERIMENTS,
         "| `deepgaze predict` of a list | photographs | loop, s | `predict`, s | "
@@ -409,4 +411,5 @@ NOT_MEASURED = {
     (README, "| | log density"),
     (README, "| format | reads |"),
     (EXPERIMENTS, "| file | gives |"),
+    (EXPERIMENTS, "| figure of the paper | here |"),
 }
