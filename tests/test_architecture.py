@@ -68,6 +68,7 @@ LEVELS = {
     "feature_stage": 3,
     "readout_grid": 3,
     "model_cards": 3,
+    "joined_seeds": 3,
     "model_files": 3,
     "named_center_bias": 3,
     "runs": 3,
