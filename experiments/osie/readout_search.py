@@ -6,14 +6,14 @@
 Each variant changes the readout or its training, and is trained with one or more seeds
 of folds 0, 3 and 6; the best again on all ten folds (`TEN_FOLDS`). Each image is scored
 by the best epochs of the fold that has it in its validation part: by every seed alone
-(the mean is shown), and by the mixture of the first two, three, ... seeds, which is
-what a model file with all of them predicts. Differences are paired, image by image,
-with the readout of the paper as it is released (`REFERENCE`). Test parts are not looked
-at.
+(the mean is shown as `single`), by the mean density of the first two, three, ... seeds
+(`mixture`), and by one readout that has them side by side (`joined`, the geometric mean
+of the densities, see `joined_seeds.py`). Differences are paired, image by image, with
+the readout of the paper as it is released (`REFERENCE`). Test parts are not looked at.
 
 Finished runs are not repeated and interrupted ones go on; scores stay in the runs, and
 variants whose runs are not there keep their lines. Writes
-`results/osie_readout_search.csv`, a line for each variant and number of seeds.
+`results/osie_readout_search.csv`, a line for each variant, way and number of seeds.
 
 Time on 2 cores, shared with other programs: the column `seconds` (of the epochs), with
 the feature cache that `deepgaze2.py` leaves; another scale or other taps need a cache
@@ -24,6 +24,7 @@ import argparse
 import csv
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,15 @@ from _osie import RESULTS
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.evaluation import find_cache
 from deepgaze_jax.files import replacing
+from deepgaze_jax.joined_seeds import join_seeds
 from deepgaze_jax.metrics import log_likelihood
+from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.summaries import bootstrap_interval, paired_interval
 from deepgaze_jax.training import TrainConfig, train
+
+#: Numbers of images, and the information gain of each.
+Gains = tuple[np.ndarray, np.ndarray]
 
 BASE = TrainConfig(pixels_per_dva=24.0, patience=20)
 THREE_FOLDS = (0, 3, 6)
@@ -120,39 +126,59 @@ def image_gains(
     return images, total / np.bincount(own)
 
 
+def ways(run: Path, dataset: FixationDataset) -> Iterator[tuple[str, int, Gains, int]]:
+    """Yield what a finished run can be made into, and what that reaches.
+
+    Yields:
+        Way, number of seeds, `image_gains`, and numbers in the readouts of ten folds.
+    """
+    tensors, card = load_model(run)
+    n_folds = len({fold["fold"] for fold in card["folds"]})
+    n_seeds = len(card["folds"]) // n_folds
+    size = sum(
+        array[0].size for name, array in tensors.items() if name.startswith("readout/")
+    )
+    scores = fixation_scores(run, dataset, run / "validation_fixations.npz")
+    yield "single", 1, image_gains(scores), 10 * size
+    for n in range(2, n_seeds + 1):
+        yield "mixture", n, image_gains(scores, n), 10 * n * size
+        if card["model"]["layer_norm"]:
+            continue
+        path = run / f"joined-{n}.safetensors"
+        joined, joined_card = join_seeds(tensors, card, n)
+        save_model(path, joined, joined_card)
+        own = fixation_scores(path, dataset, path.with_suffix(".npz"))
+        size_of_joined = sum(
+            array[0].size
+            for name, array in joined.items()
+            if name.startswith("readout/")
+        )
+        yield "joined", n, image_gains(own), 10 * size_of_joined
+
+
 def lines(
-    name: str, run: Path, scores: dict[str, np.ndarray], released: dict[str, np.ndarray]
+    name: str, run: Path, dataset: FixationDataset, released: Gains
 ) -> list[dict[str, Any]]:
     """Return the lines of a finished run in the table.
 
     Args:
         name: of the variant.
         run: its folder.
-        scores: its own, from `fixation_scores`.
-        released: those of the reference.
+        dataset: what it was trained on.
+        released: images and gains of the reference.
     """
-    changes = VARIANTS[name.removesuffix("-ten-folds")]
     log = [json.loads(text) for text in (run / "log.jsonl").open(encoding="utf-8")]
-    predictor = load_pretrained(run)
-    n_seeds = len(scores["log_likelihood"])
-    n_folds = len(predictor.card["folds"]) // n_seeds
-    weights = [
-        leaf.size // len(predictor.card["folds"])
-        for layer in predictor.params["readout"].values()
-        for leaf in layer.values()
-    ]
-    all_images, all_gains = image_gains(released)
+    changes = VARIANTS[name.removesuffix("-ten-folds")]
     found = []
-    for mixed in range(1, n_seeds + 1):
-        images, gain = image_gains(scores, mixed)
-        reference = all_gains[np.searchsorted(all_images, images)]
+    for way, n_seeds, (images, gain), size in ways(run, dataset):
+        reference = released[1][np.searchsorted(released[0], images)]
         low, high = bootstrap_interval(gain)
         less, more = paired_interval(gain, reference)
         found.append(
             {
                 "variant": name,
-                "mixed_seeds": mixed,
-                "changes": json.dumps(changes),
+                "way": way,
+                "seeds": n_seeds,
                 "validation_information_gain": gain.mean(),
                 "low": low,
                 "high": high,
@@ -160,11 +186,11 @@ def lines(
                 "difference_low": less,
                 "difference_high": more,
                 "n_images": len(gain),
-                "n_folds": n_folds,
-                "trained_seeds": n_seeds,
-                "numbers_in_ten_folds": 10 * mixed * sum(weights),
+                "numbers_of_ten_folds": size,
+                "changes": json.dumps(changes),
+                "trained_seeds": changes.get("n_seeds", 1),
                 "train_information_gain": log[-1]["train_information_gain"],
-                "best_epochs": json.dumps(sorted(predictor.card["best_epoch"])),
+                "best_epochs": json.dumps(sorted(load_model(run)[1]["best_epoch"])),
                 "epochs": len(log),
                 "seconds": sum(
                     one["seconds_training"] + one["seconds_validation"] for one in log
@@ -204,17 +230,17 @@ def main() -> None:
         with output.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 rows.setdefault(row["variant"], []).append(row)
-    released = fixation_scores(REFERENCE, dataset, arguments.runs / "released.npz")
+    kept = arguments.runs / "released.npz"
+    released = image_gains(fixation_scores(REFERENCE, dataset, kept))
     for name, config in configs.items():
         run = arguments.runs / name
         if name in arguments.only and not (run / "model.safetensors").exists():
             train(dataset, config, run, resume=True)
         if not (run / "model.safetensors").exists():
             continue
-        scores = fixation_scores(run, dataset, run / "validation_fixations.npz")
-        rows[name] = lines(name, run, scores, released)
+        rows[name] = lines(name, run, dataset, released)
         for row in rows[name]:
-            print(*(row[key] for key in list(row)[:9]), flush=True)
+            print(*(row[key] for key in list(row)[:7]), flush=True)
         table = [row for one in configs for row in rows.get(one, [])]
         with replacing(output) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, table[0], lineterminator="\n")
