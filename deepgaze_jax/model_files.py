@@ -67,6 +67,10 @@ _KNOWN = re.compile(
 )
 
 
+#: What may be stored as float16; everything is float32 once it is read.
+_KERNEL = re.compile(r"readout/dense\d+/kernel")
+
+
 def available_models(folder: Path = _PRETRAINED) -> tuple[str, ...]:
     """Return the names of the models that lie in this installation."""
     return tuple(name for name in MODELS if (folder / f"{name}.safetensors").is_file())
@@ -133,7 +137,10 @@ def _of_run(run: Path) -> Path:
 
 
 def save_model(
-    path: str | Path, tensors: Mapping[str, np.ndarray], card: Mapping[str, Any]
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    card: Mapping[str, Any],
+    half_kernels: bool = False,
 ) -> None:
     """Write a model file; returns nothing.
 
@@ -143,6 +150,8 @@ def save_model(
             `finalizer/sigma_grid_px` [F], `finalizer/center_bias_weight` [F],
             `center_bias/log_density` [F+1, 75, 100]; `features/...` may be there.
         card: what the model is, for JSON; `format_version` is filled in.
+        half_kernels: store the kernels of the readout, most of the file, as float16.
+            They are read as float32, rounded to 11 bits: score what is in the file.
 
     Raises:
         WeightsError: names all tensors that are missing, unknown or wrong at once.
@@ -151,6 +160,13 @@ def save_model(
     card = {"format_version": FORMAT_VERSION, **card}
     tensors = {name: np.asarray(array) for name, array in tensors.items()}
     check_version(path, card)
+    if half_kernels:
+        # What is too large becomes infinite, and is refused as that.
+        with np.errstate(over="ignore"):
+            tensors = {
+                name: np.float16(a) if _KERNEL.fullmatch(name) else a
+                for name, a in tensors.items()
+            }
     _check_model(path, tensors)
     write_tensors(path, tensors, card)
 
@@ -229,11 +245,12 @@ def check_family(card: Mapping[str, Any], features_card: Mapping[str, Any]) -> N
 def write_tensors(
     path: str | Path, tensors: Mapping[str, np.ndarray], card: Mapping[str, Any]
 ) -> None:
-    """Write float32 arrays and a card to a safetensors file, in one step.
+    """Write arrays and a card to a safetensors file, in one step.
 
     Args:
         path: the file; it appears complete or not at all.
-        tensors: name -> array.
+        tensors: name -> array; float16 kernels of a readout stay that, all else is
+            written as float32.
         card: goes into the header under the key `card`, as JSON.
 
     Raises:
@@ -258,7 +275,8 @@ def write_tensors(
             f"{_MAX_HEADER_BYTES // 2:,} are allowed"
         )
     arrays = {
-        name: np.array(array, np.float32, order="C") for name, array in tensors.items()
+        name: np.array(array, _stored_type(name, np.asarray(array).dtype), order="C")
+        for name, array in tensors.items()
     }
     try:
         with replacing(path) as temporary:
@@ -266,6 +284,12 @@ def write_tensors(
     except (OSError, SafetensorError) as error:
         line = " ".join(str(error).split())
         raise WeightsError(f"{path}: cannot be written ({line})") from error
+
+
+def _stored_type(name: str, dtype: np.dtype) -> type:
+    """Return float16 for kernels of a readout that are it, float32 for all else."""
+    half = dtype == np.float16 and _KERNEL.fullmatch(name)
+    return np.float16 if half else np.float32
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -278,12 +302,17 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any
         `({name: array}, card)`; a file without a card has an empty one.
 
     Raises:
-        WeightsError: another kind of file, cut off, damaged, too large or not float32.
+        WeightsError: another kind of file, cut off, damaged, too large, or neither
+            float32 nor, where these are kernels of a readout, float16.
     """
     path = Path(path)
     header = safetensors_file.read_header(path)
     types = {name: entry.dtype for name, entry in header.entries.items()}
-    other = [f"{name} ({t})" for name, t in types.items() if t != "F32"]
+    other = [
+        f"{name} ({t})"
+        for name, t in types.items()
+        if t != "F32" and not (t == "F16" and _KERNEL.fullmatch(name))
+    ]
     if other:
         raise WeightsError(
             f"{path}: expected float32 arrays; others are {', '.join(other[:5])}"

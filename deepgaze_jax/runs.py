@@ -348,6 +348,7 @@ def export_run(
     run_folder: str | Path,
     path: str | Path,
     evaluation: dict[str, Any] | None = None,
+    half_kernels: bool = False,
 ) -> Path:
     """Return the model file made from a finished run.
 
@@ -355,6 +356,7 @@ def export_run(
         run_folder: folder of the run.
         path: file to write, ending in `.safetensors`.
         evaluation: summary of an evaluation for the card, see `evaluation.Report`.
+        half_kernels: see `save_model`.
 
     Raises:
         WeightsError: the run has not finished.
@@ -366,5 +368,5 @@ def export_run(
         # Without its name for the model, which is this one.
         kept = {name: value for name, value in evaluation.items() if name != "model"}
         card["scores"] = {**card["scores"], "evaluation": kept}
-    save_model(path, tensors, card)
+    save_model(path, tensors, card, half_kernels)
     return path

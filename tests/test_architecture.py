@@ -69,6 +69,7 @@ LEVELS = {
     "readout_grid": 3,
     "picture_scale": 3,
     "model_cards": 3,
+    "joined_seeds": 3,
     "model_files": 3,
     "named_center_bias": 3,
     "runs": 3,

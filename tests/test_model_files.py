@@ -65,6 +65,29 @@ def test_what_is_saved_comes_back(path):
         np.testing.assert_array_equal(tensors[name], array)
 
 
+def test_kernels_may_be_stored_as_float16(path, tmp_path):
+    """And only they; read they are float32, rounded as float16 rounds."""
+    saved = small_model()
+    save_model(path, saved, CARD, half_kernels=True)
+    assert {name for name, a in load_file(path).items() if a.dtype == np.float16} == {
+        f"readout/dense{layer}/kernel" for layer in range(3)
+    }
+    tensors, _ = load_model(path)
+    for name, array in saved.items():
+        assert tensors[name].dtype == np.float32
+        if not name.endswith("kernel"):
+            np.testing.assert_array_equal(tensors[name], array)
+            continue
+        off = np.abs(tensors[name] - array)
+        assert 0 < off.max() and (off <= np.abs(array) * 2.0**-11 + 2.0**-25).all()
+    other = tmp_path / "other.safetensors"
+    save_file(saved | {"finalizer/sigma_grid_px": np.float16([5, 5])}, other)
+    refused(load_model, other, words=["finalizer/sigma_grid_px (F16)"])
+    saved["readout/dense1/kernel"] = np.full((2, 4, 3), 1e5, np.float32)
+    words = ["readout/dense1/kernel has values that are not finite"]
+    refused(save_model, other, saved, CARD, half_kernels=True, words=words)
+
+
 def test_file_is_plain_safetensors_with_a_card(path):
     save_model(path, small_model(), CARD)
     assert set(load_file(path)) == set(small_model())

@@ -7,6 +7,8 @@ from typing import Any
 
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate, find_cache, write_report
+from deepgaze_jax.joined_seeds import join_seeds
+from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.training import TrainConfig, export_run, train
 
@@ -14,7 +16,13 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "experiments/results"
 
 
-def release(name: str, results: str, config: TrainConfig, description: str) -> None:
+def release(
+    name: str,
+    results: str,
+    config: TrainConfig,
+    description: str,
+    joined: bool = False,
+) -> None:
     """Train on `--data`, score the test parts once, write results and the model.
 
     Args:
@@ -22,6 +30,8 @@ def release(name: str, results: str, config: TrainConfig, description: str) -> N
         results: stem of the result files.
         config: chosen on validation parts.
         description: of the command.
+        joined: make one readout of a fold's seeds, and store its kernels as float16;
+            that file is what is scored.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", required=True)
@@ -34,11 +44,15 @@ def release(name: str, results: str, config: TrainConfig, description: str) -> N
             print(progress, flush=True)
 
     train(dataset, config, arguments.run, resume=True, progress=tell)
-    predictor = load_pretrained(arguments.run)
+    model = arguments.run
+    if joined:
+        model = arguments.run / "joined.safetensors"
+        save_model(model, *join_seeds(*load_model(arguments.run)), half_kernels=True)
+    predictor = load_pretrained(model)
     cache = find_cache(predictor, dataset)
     scores = evaluate(predictor, dataset, cache=cache, name=name)
     write_report(RESULTS / f"{results}.csv", scores)
     summary = scores.as_json()
     released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
-    export_run(arguments.run, released, summary)
+    export_run(model, released, summary, half_kernels=joined)
     print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))
