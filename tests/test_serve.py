@@ -194,12 +194,6 @@ def test_a_port_and_a_host_that_there_are_not(capsys):
     assert code == 2 and line.startswith("cannot listen on a..b port 0 (")
 
 
-def test_an_empty_host_is_not_all_of_them(capsys):
-    # As it comes from an unset variable of a shell.
-    code, line = refused(capsys, "--port", "0", "--host", "")
-    assert code == 2 and line.startswith("the host is empty; expected an address")
-
-
 def test_without_its_libraries_it_says_how_to_get_them(capsys, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("deepgaze_jax.serv")]:
         monkeypatch.delitem(sys.modules, name)

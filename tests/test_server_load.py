@@ -33,14 +33,18 @@ class Brake:
 
     def __init__(self, icf, monkeypatch):
         self.go, self.begun = threading.Event(), threading.Semaphore(0)
-        real = type(icf).features
+        # Of one picture, and of several.
+        for name in ("predict_picture", "features"):
+            braked = self._braked(getattr(type(icf), name))
+            monkeypatch.setattr(type(icf), name, braked)
 
-        def features(predictor, picture, **options):
+    def _braked(self, real):
+        def waits(predictor, picture, **options):
             self.begun.release()
             assert self.go.wait(30)
             return real(predictor, picture, **options)
 
-        monkeypatch.setattr(type(icf), "features", features)
+        return waits
 
     async def until_begun(self):
         assert await asyncio.to_thread(self.begun.acquire, timeout=30)
@@ -251,7 +255,7 @@ async def test_failures_are_told_and_logged(icf, monkeypatch, caplog):
     def broken(*args, **options):
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(type(icf), "features", broken)
+    monkeypatch.setattr(type(icf), "predict_picture", broken)
     app = create_app([icf])
     async with client_of(app) as client:
         detail = problem(await post(client), 500)
@@ -261,7 +265,7 @@ async def test_failures_are_told_and_logged(icf, monkeypatch, caplog):
     def full(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr(type(icf), "features", full)
+    monkeypatch.setattr(type(icf), "predict_picture", full)
     async with client_of(app) as client:
         assert "not enough memory" in problem(await post(client), 503)
 

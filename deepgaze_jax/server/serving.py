@@ -27,12 +27,6 @@ def listen(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port <= 65535:
         raise ConfigError(f"the port is {port}; expected 0 to 65535")
-    if not host.strip():
-        # The system would take it for all interfaces.
-        raise ConfigError(
-            "the host is empty; expected an address: 127.0.0.1 for this machine alone, "
-            "0.0.0.0 for all"
-        )
     try:
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
