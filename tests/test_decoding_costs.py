@@ -33,15 +33,15 @@ def test_pictures_of_many_scans_are_refused_at_once(tmp_path):
     # As many as 60 more are decoded, to the same picture.
     few = load_image(with_scans(data, 60))
     np.testing.assert_array_equal(few, load_image(data))
-    many = with_scans(data, 20_000)
-    begun = time.perf_counter()
+    many = with_scans(data, 60_000)
+    begun = time.process_time()
     with pytest.raises(InputError, match="more than 100 scans"):
         load_image(many)
     path = tmp_path / "many.jpg"
     path.write_bytes(many)
     with pytest.raises(InputError, match=r"many\.jpg: has more than 100 scans"):
         load_image(path)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart": True}])

@@ -514,10 +514,9 @@ def test_what_was_hidden_follows_the_settings(page, tmp_path):
     choose(page, small, "b")
     page.uncheck("#compare")
     page.select_option("#center-bias", "uniform")
-    said = "panel => document.querySelector(`#panel-${panel} .settings`).textContent"
-    page.wait_for_function(f"({said})('a').includes('center bias: uniform')")
+    page.locator("#panel-a .settings", has_text="center bias: uniform").wait_for()
     page.check("#compare")
-    page.wait_for_function(f"({said})('b').includes('center bias: uniform')")
+    page.locator("#panel-b .settings", has_text="center bias: uniform").wait_for()
     finished(page, "b")
 
 
