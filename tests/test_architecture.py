@@ -18,6 +18,7 @@ PACKAGE = "deepgaze_jax"
 
 # Imports go to the same level or down. A new file gets its line here.
 LEVELS = {
+    "decoding_costs": 0,
     "errors": 0,
     "file_lock": 0,
     "files": 0,
