@@ -20,7 +20,9 @@ What else decides the speed is memory, so
 - a window is computed in strips of cells that stay in the cache;
 - height and width are known only when a layer runs. What XLA compiles depends on how
   many cells there is room for, and that grows in steps, so images of most sizes share
-  their programs.
+  their programs;
+- programs are written in operations of `lax`. Those of `jax.numpy` do the same, but
+  take longer to be read, which a first prediction does for every layer.
 
 Reference:
     Lavin & Gray 2015, "Fast algorithms for convolutional neural networks",
@@ -28,7 +30,6 @@ Reference:
 """
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -291,23 +292,25 @@ def _convolve_image(
     """Return planes and tail from groups of pixels, [4, cells, 4 channels]."""
     n_rows, width, kept, *_ = numbers
     row = tiles(width) + 1
+    activate = _activation(bias, floor, cells)
 
     def strip(index: jax.Array, values: jax.Array) -> jax.Array:
         start = index * cells
         lines = []
         for line in range(_INPUT):
             at = (line % TILE, start + line // TILE * row, 0)
-            four = lax.dynamic_slice(inputs, at, (1, cells + 1, inputs.shape[-1]))[0]
+            four = lax.dynamic_slice(inputs, at, (1, cells + 1, inputs.shape[-1]))
+            four = lax.squeeze(four, (0,))
             # Six neighbours: a group, and half of the next.
-            half = four[1:, : inputs.shape[-1] // 2]
-            lines.append(jnp.concatenate([four[:-1], half], axis=1))
+            half = lax.slice(four, (1, 0), (cells + 1, inputs.shape[-1] // 2))
+            four = lax.slice_in_dim(four, 0, cells)
+            lines.append(lax.concatenate([four, half], 1))
+        to = start + kept * row + 1
         for a in range(TILE):
-            part = jnp.concatenate(lines[a : a + 3], axis=1)
+            part = lax.concatenate(lines[a : a + 3], 1)
             for b in range(TILE):
-                plane = TILE * a + b
-                out = jnp.maximum(part @ kernel[b] + bias.reshape(1, -1), floor)
-                at = (plane, start + kept * row + 1, 0)
-                values = lax.dynamic_update_slice(values, out[None], at)
+                out = activate(lax.dot(part, kernel[b]))
+                values = _put(values, out, TILE * a + b, to)
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
@@ -331,6 +334,7 @@ def _convolve(
     n_rows, width, kept, *_ = numbers
     row = tiles(width) + 1
     planes = planes_of(source, kernel[0].shape[1])
+    activate = _activation(bias, floor, cells)
 
     def input_rows(source: tuple[jax.Array, jax.Array]) -> jax.Array:
         planes, start = source
@@ -353,15 +357,14 @@ def _convolve(
                 _input_columns(halves, cells), kernel, strict=True
             )
         ]
-        halves = _apart(always, _output_columns, products)
-        for a in range(TILE):
-            for b in range(TILE):
-                plane = TILE * a + b
-                out = _combine(_A_T[a], halves[b])
-                out = jnp.maximum(out + bias.reshape(1, -1), floor)
+        columns = _apart(always, _output_columns, products)
+        to = start + kept * row + 1
+        for b, column in enumerate(_parts(columns, 0)):
+            rows = _parts(column, 0)
+            for a in range(TILE):
                 # Each for itself: a stack of them would be one copy more.
-                at = (plane, start + kept * row + 1, 0)
-                values = lax.dynamic_update_slice(values, out[None], at)
+                out = activate(_combine(_A_T[a], rows))
+                values = _put(values, out, TILE * a + b, to)
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
@@ -388,21 +391,20 @@ def _max_pool(
     inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
 
     def one(index: jax.Array, values: jax.Array) -> jax.Array:
-        planes_out = []
+        rows = []
         for down in range(2):
             shape = (TILE**2, 2 * columns, planes.shape[-1])
             at = (0, 1 + (2 * index + down) * row, 0)
             cells = lax.dynamic_slice(planes, at, shape)
-            cells = cells.reshape(TILE, TILE, columns, 2, -1)
             # A cell of the result is made of 2x2 cells, a pixel of it of 2x2 planes.
-            for a in range(0, TILE, 2):
-                for across in range(2):
-                    for b in range(0, TILE, 2):
-                        four = cells[a : a + 2, b : b + 2, :, across]
-                        upper = jnp.maximum(four[0, 0], four[0, 1])
-                        lower = jnp.maximum(four[1, 0], four[1, 1])
-                        planes_out.append(jnp.maximum(upper, lower))
-        cells = jnp.where(inside, jnp.stack(planes_out), 0)
+            cells = cells.reshape(2, 2, 2, 2, columns, 2, -1)
+            for axis in (1, 2):
+                one, other = _parts(cells, axis)
+                cells = lax.max(one, other)
+            # [rows of planes, columns of planes, cells, 2 cells across, channels]
+            rows.append(lax.transpose(cells, (0, 3, 1, 2, 4)))
+        cells = lax.concatenate(rows, 0).reshape(TILE**2, columns, -1)
+        cells = jnp.where(inside, cells, 0)
         at = (0, 1 + (kept + index) * pooled_row, 0)
         return lax.dynamic_update_slice(values, cells, at)
 
@@ -410,34 +412,69 @@ def _max_pool(
     return end(lax.fori_loop(0, n_rows, one, out), tail, numbers)
 
 
+def _activation(
+    bias: jax.Array, floor: jax.Array, cells: int
+) -> Callable[[jax.Array], jax.Array]:
+    """Return what adds the bias to products [cells, out], and cuts them off below."""
+    shape = (cells, len(bias))
+    biases = lax.broadcast_in_dim(bias, shape, (1,))
+    floors = lax.broadcast_in_dim(floor, shape, ())
+    return lambda products: lax.max(lax.add(products, biases), floors)
+
+
+def _put(values: jax.Array, out: jax.Array, plane: int, at: jax.Array) -> jax.Array:
+    """Return planes with cells written into one of them."""
+    return lax.dynamic_update_slice(values, lax.expand_dims(out, (0,)), (plane, at, 0))
+
+
+def _parts(array: jax.Array, axis: int) -> list[jax.Array]:
+    """Return what lies along an axis."""
+    return [
+        lax.index_in_dim(array, k, axis, keepdims=False)
+        for k in range(array.shape[axis])
+    ]
+
+
 def _input_rows(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     """Return B' d: [6, 4 planes along the other axis, cells + 2, channels]."""
     above, here, below = parts
     here = here.reshape(TILE, TILE, *here.shape[1:])
-    inputs = {0: {3: above}, 1: dict(enumerate(here)), 2: {0: below}}
+    inputs = {0: {3: above}, 1: dict(enumerate(_parts(here, 0))), 2: {0: below}}
     inputs = [inputs[at][plane] for plane, at in _INPUTS]
-    return jnp.stack([_combine(weights, inputs) for weights in _B_T])
+    return _stack([_combine(weights, inputs) for weights in _B_T])
 
 
 def _input_columns(half: jax.Array, cells: int) -> list[jax.Array]:
     """Return (B' d) B, a list of its 6 columns [6 rows, cells, channels]."""
-    shifted = [half[:, plane, at : at + cells] for plane, at in _INPUTS]
+    planes = _parts(half, 1)
+    shifted = [
+        lax.slice_in_dim(planes[plane], at, at + cells, axis=1) for plane, at in _INPUTS
+    ]
     return [_combine(weights, shifted) for weights in _B_T]
 
 
 def _output_columns(products: list[jax.Array]) -> jax.Array:
     """Return m A: [4 columns, 6 rows, cells, out]."""
-    return jnp.stack([_combine(weights, products) for weights in _A_T])
+    return _stack([_combine(weights, products) for weights in _A_T])
 
 
-def _combine(weights: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:
+def _stack(arrays: Sequence[jax.Array]) -> jax.Array:
+    return lax.concatenate([lax.expand_dims(array, (0,)) for array in arrays], 0)
+
+
+def _combine(weights: np.ndarray, arrays: Sequence[jax.Array]) -> jax.Array:
     """Return the weighted sum of arrays, without those of weight 0."""
-    terms = [
-        array if weight == 1 else weight * array
-        for weight, array in zip(weights, arrays, strict=True)
-        if weight != 0
-    ]
-    return functools.reduce(operator.add, terms)
+    total = None
+    for weight, array in zip(weights, arrays, strict=True):
+        if weight == 0:
+            continue
+        if abs(weight) != 1:
+            array = lax.mul(array, lax.broadcast(np.abs(weight), array.shape))
+        if total is None:
+            total = array if weight > 0 else lax.neg(array)
+        else:
+            total = (lax.add if weight > 0 else lax.sub)(total, array)
+    return total
 
 
 def _apart(always: jax.Array, function: Callable[..., Any], argument: Any) -> Any:
