@@ -1,6 +1,7 @@
 """`deepgaze serve`, as a process of its own."""
 
 import asyncio
+import contextlib
 import io
 import os
 import re
@@ -165,6 +166,23 @@ def test_two_signals_end_it_at_once():
             assert service.process.poll() is None
             assert service.end(signal.SIGINT) == 0
     assert service.lines[1] == "stopping; requests to be finished: 1"
+
+
+def test_connections_without_a_request_are_ended():
+    beginnings = (b"", b"GET /healthz HTTP/1.1\r\nX:", b"\r\n")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Process("--timeout", "1") as service, contextlib.ExitStack() as open_ones:
+        address = httpx.URL(service.url)
+        for data in (*beginnings, whole + beginnings[1]):
+            connection = socket.create_connection((address.host, address.port))
+            open_ones.enter_context(connection)
+            connection.sendall(data)
+            connection.settimeout(20)
+            while connection.recv(4096):
+                pass
+        assert httpx.get(f"{service.url}/healthz").is_success
+        assert service.end() == 0
+    assert len(service.lines) == 3  # Whoever sends nonsense fills no log.
 
 
 def refused(capsys, *argv):

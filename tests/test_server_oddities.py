@@ -68,6 +68,11 @@ async def test_head_is_get_without_a_body(client):
     assert (await client.head("/nothing")).status_code == 404
 
 
+async def test_no_redirections(client):
+    for method, path in (("POST", "/v1/predict/"), ("GET", "/v1/models/")):
+        problem(await client.request(method, path), 404)
+
+
 async def test_lengths_that_are_no_numbers(client):
     headers = {**OCTETS, "Content-Length": "²".encode("latin-1")}
     response = await client.post("/v1/predict", content=b"x", headers=headers)
