@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import httpx
 import numpy as np
@@ -181,6 +183,13 @@ def test_connections_without_a_request_are_ended():
             while connection.recv(4096):
                 pass
         assert httpx.get(f"{service.url}/healthz").is_success
+        # This client reads nothing before it has sent everything.
+        headers = {"Content-Type": "image/png"}
+        request = urllib.request.Request(
+            f"{service.url}/v1/predict", bytes(50_000_000), headers
+        )
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            urllib.request.urlopen(request)
         assert service.end() == 0
     assert len(service.lines) == 3  # Whoever sends nonsense fills no log.
 
