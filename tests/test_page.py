@@ -340,6 +340,8 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
     assert "cut.jpg: is cut off" in page.inner_text("#message")
     # Nothing of the picture before looks like its result.
     assert page.is_hidden("#panel-a .numbers")
+    page.click("#dismiss")
+    assert "cut.jpg: is cut off" in page.inner_text("#panel-a .empty")
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     page.set_input_files("#file", text)
@@ -347,7 +349,7 @@ def test_what_cannot_be_a_picture_is_said(page, tmp_path):
         "() => /not a picture/.test(document.querySelector('#message p').textContent)"
     )
     choose(page, HOPPER)
-    assert page.is_hidden("#message")
+    assert page.is_hidden("#message") and page.is_hidden("#panel-a .empty")
 
 
 def test_too_large_a_file_is_not_sent(page, tmp_path, address):

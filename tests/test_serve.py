@@ -1,6 +1,7 @@
 """`deepgaze serve`, as a process of its own."""
 
 import asyncio
+import contextlib
 import io
 import os
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import httpx
 import numpy as np
@@ -165,6 +168,30 @@ def test_two_signals_end_it_at_once():
             assert service.process.poll() is None
             assert service.end(signal.SIGINT) == 0
     assert service.lines[1] == "stopping; requests to be finished: 1"
+
+
+def test_connections_without_a_request_are_ended():
+    beginnings = (b"", b"GET /healthz HTTP/1.1\r\nX:", b"\r\n")
+    whole = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with Process("--timeout", "1") as service, contextlib.ExitStack() as open_ones:
+        address = httpx.URL(service.url)
+        for data in (*beginnings, whole + beginnings[1]):
+            connection = socket.create_connection((address.host, address.port))
+            open_ones.enter_context(connection)
+            connection.sendall(data)
+            connection.settimeout(20)
+            while connection.recv(4096):
+                pass
+        assert httpx.get(f"{service.url}/healthz").is_success
+        # This client reads nothing before it has sent everything.
+        headers = {"Content-Type": "image/png"}
+        request = urllib.request.Request(
+            f"{service.url}/v1/predict", bytes(50_000_000), headers
+        )
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            urllib.request.urlopen(request)
+        assert service.end() == 0
+    assert len(service.lines) == 3  # Whoever sends nonsense fills no log.
 
 
 def refused(capsys, *argv):

@@ -68,6 +68,43 @@ async def test_head_is_get_without_a_body(client):
     assert (await client.head("/nothing")).status_code == 404
 
 
+async def test_uploads_are_refused_while_they_are_read(icf):
+    app = create_app([icf], ServeConfig(max_upload_bytes=100_000))
+    n_read, said = 0, []
+
+    async def receive():
+        nonlocal n_read
+        n_read += 10_000
+        return {
+            "type": "http.request",
+            "body": bytes(10_000),
+            "more_body": n_read < 1_000_000,
+        }
+
+    async def send(message):
+        said.append((n_read, message.get("status"), message.get("more_body")))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/predict",
+        "query_string": b"",
+        "headers": [],
+    }
+    await app(scope, receive, send)
+    assert said == [
+        (110_000, 413, None),
+        (110_000, None, True),
+        # Clients that read when they have sent everything see it, too.
+        (1_000_000, None, None),
+    ]
+
+
+async def test_no_redirections(client):
+    for method, path in (("POST", "/v1/predict/"), ("GET", "/v1/models/")):
+        problem(await client.request(method, path), 404)
+
+
 async def test_lengths_that_are_no_numbers(client):
     headers = {**OCTETS, "Content-Length": "²".encode("latin-1")}
     response = await client.post("/v1/predict", content=b"x", headers=headers)

@@ -75,6 +75,8 @@ def create_app(
         description=DESCRIPTION,
         version=deepgaze_jax.__version__,
         lifespan=lifespan,
+        # They would name the scheme and host that the service sees behind a proxy.
+        redirect_slashes=False,
         # They load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,

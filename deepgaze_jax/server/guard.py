@@ -50,6 +50,10 @@ _FOLDERS = ("/v1/examples/", "/page/")
 # all in the buffer of its connection.
 _PIECE_BYTES = 262_144
 
+# How long a client whose request is refused may go on sending it. Some read nothing
+# before they have sent everything, and would never see why their connection ends.
+_LINGER_S = 2.0
+
 _log = logging.getLogger("deepgaze_jax.server")
 
 
@@ -88,7 +92,13 @@ class Guard:
         head = scope["method"] == "HEAD"
         if head:  # What GET says, without its body.
             scope = {**scope, "method": "GET"}
-        status, complete = 0, False
+        status, complete, received = 0, False, "expect" in Headers(scope=scope)
+
+        async def receive_on() -> Message:
+            nonlocal received
+            message = await receive()
+            received = not message.get("more_body", False)
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status, complete
@@ -101,14 +111,18 @@ class Guard:
                     headers.setdefault("Cache-Control", "no-store")
             if head and "body" in message:
                 message = {**message, "body": b""}
-            for piece in _pieces(message):
-                try:
-                    async with asyncio.timeout(self._send_timeout_s):
-                        await send(piece)
-                except TimeoutError:
-                    raise _TooSlowError from None
             body = message["type"] == "http.response.body"
-            complete = body and not message.get("more_body", False)
+            last = body and not message.get("more_body", False)
+            linger = last and not received and status >= 400 and status != 408
+            for piece in _pieces({**message, "more_body": True} if linger else message):
+                await self._send(send, piece)
+            if linger:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LINGER_S):
+                        while not received:
+                            await receive_on()
+                await self._send(send, {"type": "http.response.body"})
+            complete = last
 
         with contextlib.ExitStack() as held:
             scope[HELD] = held
@@ -120,9 +134,9 @@ class Guard:
                         "or as X-API-Key",
                         {"WWW-Authenticate": "Bearer"},
                     )
-                    await problem_response(path, problem)(scope, receive, send_on)
+                    await problem_response(path, problem)(scope, receive_on, send_on)
                 else:
-                    await self._app(scope, receive, send_on)
+                    await self._app(scope, receive_on, send_on)
             except _TooSlowError:
                 # Uvicorn ends the connection of an answer that is not complete.
                 _log.warning("a client took too long to read its answer")
@@ -133,11 +147,18 @@ class Guard:
                 problem = Problem(
                     500, "the service failed; its log says why: tell its keeper"
                 )
-                await problem_response(path, problem)(scope, receive, send_on)
+                await problem_response(path, problem)(scope, receive_on, send_on)
             finally:
                 seconds = time.monotonic() - begun
                 said = status if complete else 0
                 self._monitor.count_request(_label(path), said, seconds)
+
+    async def _send(self, send: Send, message: Message) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_s):
+                await send(message)
+        except TimeoutError:
+            raise _TooSlowError from None
 
     def _has_key(self, headers: Headers) -> bool:
         if not self._digests:

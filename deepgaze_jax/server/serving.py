@@ -3,8 +3,10 @@
 import logging
 import math
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -64,7 +66,8 @@ def serve(
     service = app.state.service
     config = uvicorn.Config(
         app,
-        log_level="info" if access_log else "warning",
+        # Not every broken request of whoever scans the network.
+        log_level="info" if access_log else "error",
         access_log=access_log,
         server_header=False,
         lifespan="on",
@@ -74,19 +77,28 @@ def serve(
         # What is left then are clients that do not read.
         timeout_graceful_shutdown=math.ceil(service.config.timeout_s),
     )
-    _Server(config, service.engine, on_drain).run(sockets=[listener])
+    server = _Server(config, service.engine, on_drain, service.config.timeout_s)
+    server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, but refusing in words for as long as admitted requests take."""
+    """Uvicorn, but refusing in words for as long as admitted requests take.
+
+    Connections without a request, or with the beginning of one, end after a while: each
+    takes one of the files that a process may have open.
+    """
 
     def __init__(
         self,
         config: uvicorn.Config,
         engine: Engine,
         on_drain: Callable[[int], None],
+        idle_s: float,
     ):
         super().__init__(config)
+        self._idle_s = idle_s
+        # Connections -> since when, and their latest request.
+        self._idle: dict[Any, tuple[float, Any]] = {}
         self._engine = engine
         self._on_drain = on_drain
         self._told = False
@@ -102,4 +114,18 @@ class _Server(uvicorn.Server):
             self._on_drain(self._engine.n_admitted)
         if self._engine.draining and self._engine.n_admitted == 0:
             return True
+        if counter % 10 == 0:  # About once a second.
+            self._end_idle_connections()
         return await super().on_tick(counter)
+
+    def _end_idle_connections(self) -> None:
+        now, idle = time.monotonic(), {}
+        for connection in self.server_state.connections:
+            request = connection.cycle
+            if request is not None and not request.response_complete:
+                continue
+            since, latest = self._idle.get(connection, (now, request))
+            idle[connection] = since if latest is request else now, request
+            if now - idle[connection][0] > self._idle_s:
+                connection.transport.close()
+        self._idle = idle

@@ -106,6 +106,8 @@ async function compute(slot) {
     say(done);
   } catch (error) {
     say("");
+    // The message can be closed, and may be about the other picture soon.
+    if (error.status !== 401) slot.panel.empty(error.message);
     fail(error, error.passing ? () => compute(slot) : null);
   }
   await sample(slot);
