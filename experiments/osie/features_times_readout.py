@@ -30,9 +30,9 @@ import numpy as np
 from _osie import RESULTS
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
-from deepgaze_jax.evaluation import evaluate, find_cache
+from deepgaze_jax.files import write_text
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.run_scores import part_scores
 from deepgaze_jax.summaries import bootstrap_interval
 from deepgaze_jax.training import TrainConfig, train
 
@@ -59,14 +59,17 @@ def released(name: str, dataset: FixationDataset) -> np.ndarray:
     return np.array(list(found.values()))
 
 
-def gains(model: Path, dataset: FixationDataset) -> np.ndarray:
-    """Return the information gain of each image, bits per fixation, [n_images]."""
-    predictor = load_pretrained(model)
-    result = evaluate(predictor, dataset, cache=find_cache(predictor, dataset))
-    found = {row.image: row.scores["ig"] for row in result.models[0].rows}
-    if list(found) != list(dataset.image_names):
-        raise SystemExit("some images have no score; use data with fixations on each")
-    return np.array(list(found.values()))
+def gains(run: Path, dataset: FixationDataset) -> np.ndarray:
+    """Return the gain of each image, bits per fixation, [n_images]; kept in the run."""
+    path = run / "test_gains.json"
+    if not path.exists():
+        found = part_scores(run, dataset, "test")
+        if len(found.images) < len(dataset):
+            raise SystemExit(
+                "some images have no score; use data with fixations on each"
+            )
+        write_text(path, json.dumps(found.information_gain.tolist()) + "\n")
+    return np.array(json.loads(path.read_text(encoding="utf-8")))
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
@@ -113,13 +116,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--pixels-per-dva", type=float, default=24.0)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--features", nargs="+", choices=FEATURES, default=[*FEATURES])
     parser.add_argument("--train-all", action="store_true")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     dataset = read_folder(arguments.data)
     scale = arguments.pixels_per_dva if dataset.pixels_per_dva is None else None
     gain = {}
-    for features, recipe in FEATURES.items():
+    for features in arguments.features:
+        recipe = FEATURES[features]
         for how, widths in READOUTS.items():
             config = dataclasses.replace(
                 recipe, widths=widths, pixels_per_dva=scale, epochs=arguments.epochs
@@ -127,8 +132,8 @@ def main() -> None:
             name = None if arguments.train_all else RELEASED.get((features, how))
             if name is None:
                 run = arguments.runs / f"{features}-{how}"
-                model = train(dataset, config, run, resume=True)
-                gain[features, how] = gains(model, dataset)
+                train(dataset, config, run, resume=True)
+                gain[features, how] = gains(run, dataset)
             else:
                 gain[features, how] = released(name, dataset)
             print(features, how, spread(gain[features, how]), flush=True)

@@ -5,14 +5,14 @@
 Folds 0 to 2 with the recipe of the released model, from about 35, 70, 140, 280 or all
 560 images (the same ones for all folds, so that a fold has a few more or fewer), and
 from the fixations of 1, 2, 4, 8 or all 15 people (drawn at random, the smaller groups
-within the larger) on all of these images. With fewer images an epoch has fewer steps:
-up to three times as many epochs, and more patience, make up for a part of that.
+within the larger) on 280 images. With fewer than 280 images an epoch has few steps:
+twice as many epochs, and patience, make up for a part of that.
 
 Every model is scored on the *test* parts (210 images, fixations of all people) as
 information gain over one and the same baseline, the center bias of the released model,
 which all 15 people on 560 images have made; a model's own center bias comes from its
 own training fixations, so what is lost there counts as well. The released model is the
-largest one of both rows: its scores are read from `results/osie_deepgaze2.csv`.
+one of 560 images: its scores are read from `results/osie_deepgaze2.csv`.
 
 Writes `results/osie_growth.csv` (a row a model, 95 % interval over images, and the
 paired difference to the released one) and `osie_growth.png`. A finished run is not
@@ -44,6 +44,8 @@ from deepgaze_jax.training import TrainConfig, train
 FOLDS = (0, 1, 2)
 N_IMAGES = (35, 70, 140, 280)
 N_PEOPLE = (1, 2, 4, 8)
+#: The people's fixations are on so many images.
+IMAGES_OF_PEOPLE = 280
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +74,12 @@ def models(n_train: int, n_people: int) -> list[Model]:
     """
     found = []
     for n in (n for n in N_IMAGES if n < n_train):
-        longer = min(3.0, n_train / n)
-        changes = {
-            "train_share": n / n_train,
-            "epochs": round(20 * longer),
-            "patience": round(8 * longer),
-        }
+        changes: dict = {"train_share": n / n_train}
+        if n < IMAGES_OF_PEOPLE:
+            changes |= {"epochs": 40, "patience": 16}
         found.append(Model("images", n, n_people, changes))
-    found += [Model("people", n, n, {}) for n in N_PEOPLE if n < n_people]
+    share = {"train_share": min(1.0, IMAGES_OF_PEOPLE / n_train)}
+    found += [Model("people", n, n, share) for n in N_PEOPLE if n < n_people]
     return found
 
 
@@ -195,9 +195,12 @@ def main() -> None:
         print(run.name, f"{own.mean():.3f}", flush=True)
     if not rows:
         raise SystemExit("nothing is finished yet; give it more --hours")
-    for grows in ("images", "people"):
-        largest = Model(grows, n_train if grows == "images" else n_people, n_people, {})
-        rows.append(row(largest, n_train, released, released, None))
+    rows.append(
+        row(Model("images", n_train, n_people, {}), n_train, released, released)
+    )
+    # All people on the same images are a point of both rows.
+    both = [r for r in rows if r["grows"] == "images" and r["n"] == IMAGES_OF_PEOPLE]
+    rows += [{**r, "grows": "people", "n": n_people} for r in both]
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "osie_growth.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
