@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.ops import FeaturePrecision, convolution
 
 __all__ = [
     "CONVOLUTIONS",
@@ -150,7 +151,10 @@ def _check_taps(taps: Sequence[str]) -> None:
 
 
 def alexnet_features(
-    params: Params, image: jax.Array, taps: Sequence[str]
+    params: Params,
+    image: jax.Array,
+    taps: Sequence[str],
+    precision: FeaturePrecision = "float32",
 ) -> dict[str, jax.Array]:
     """Return the wanted feature maps of AlexNet.
 
@@ -161,6 +165,7 @@ def alexnet_features(
             convolutions up to the deepest tap. Of bfloat16 all layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
+        precision: of the products, see `ops.convolution`.
 
     Returns:
         `{tap: [*batch, rows, columns, channels]}` in the order asked for; for rows and
@@ -193,7 +198,8 @@ def alexnet_features(
     for name in TAPS:
         if name.startswith("conv"):
             _, stride, padding = _WINDOWS[name]
-            x = _convolve(x, params[name], stride, padding)
+            options = {"stride": stride, "padding": padding}
+            x = convolution(x, params[name], precision=precision, **options)
         elif name.startswith("relu"):
             x = jnp.maximum(x, 0)
         else:
@@ -203,22 +209,6 @@ def alexnet_features(
             if len(found) == len(wanted):
                 break
     return {tap: found[tap] for tap in taps}
-
-
-def _convolve(
-    x: jax.Array, layer: Mapping[str, jax.Array], stride: int, padding: int
-) -> jax.Array:
-    """Return a convolution with zeros around, plus bias."""
-    y = lax.conv_general_dilated(
-        x,
-        layer["kernel"],
-        window_strides=(stride, stride),
-        padding=((padding, padding),) * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        # Float32 matmuls of accelerators are reduced precision unless asked otherwise.
-        precision=lax.Precision.HIGHEST,
-    )
-    return y + layer["bias"].reshape(1, 1, 1, -1)
 
 
 def _pool(x: jax.Array, window: int, stride: int, padding: int) -> jax.Array:

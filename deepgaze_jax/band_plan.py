@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -19,12 +20,15 @@ __all__ = [
 ]
 
 #: Pixels of a band: fewer wait for one another, more fall out of the cache (measured).
-_BAND_PIXELS = 96_000
+_BAND_PIXELS = 144_000
 
 #: Below this many pixels the plain network is fast enough, and compiled sooner.
 _FEWEST_PIXELS = 20_000
 
 _WORKERS = 2
+
+#: What a prediction may take without being asked for less, the process apart.
+_MODEST_BYTES = 480_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +40,18 @@ class BandPlan:
         size: those of the network's input.
         band: its rows that go through together.
         workers: bands that are under way at a time.
-        network_bytes: about how much memory the network takes.
         n_bytes: about how much memory the process then takes at its peak.
+        own_bytes: of these, those of the bands.
+        lowered: whether faster bands would have taken too much.
     """
 
     model_size: tuple[int, int]
     size: tuple[int, int]
     band: int
     workers: int
-    network_bytes: int
     n_bytes: int
+    own_bytes: int = 0
+    lowered: bool = False
 
     @property
     def n_bands(self) -> int:
@@ -76,6 +82,7 @@ def plan_bands(
     other_bytes: int,
     what: str,
     max_memory: float | None = None,
+    spare_bytes: int = 0,
 ) -> BandPlan:
     """Return the fastest plan that fits into memory.
 
@@ -86,6 +93,7 @@ def plan_bands(
         what: takes all of that, for the message.
         max_memory: bytes that the whole process may take; by default what the machine
             has.
+        spare_bytes: that the process has, and that bands will use again.
 
     Raises:
         InputError: not even the lowest bands fit.
@@ -93,7 +101,7 @@ def plan_bands(
     Example:
         >>> plan = plan_bands(FixationModel(), (1120, 1493), 0, "it", 4e9)
         >>> plan.size, plan.band
-        ((560, 747), 128)
+        ((560, 747), 192)
     """
     resident = resident_memory() or 0
     available = available_memory()
@@ -101,27 +109,43 @@ def plan_bands(
     limit = limit if max_memory is None else max_memory
     size = _input_size(model, model_size)
     step = vgg_rows.BAND_STEP
-    band = step * max(2, round(_BAND_PIXELS / size[1] / step))
-    band = min(band, step * -(-size[0] // step))
-    workers = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // band))
+    most_rows = max(step, round(_BAND_PIXELS / size[1]))
+    # Bands of equal height: a low last one would keep nobody busy.
+    n_bands = -(-size[0] // most_rows)
+    fast = step * -(-size[0] // (n_bands * step))
+    most = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // fast))
+    plans: list[BandPlan] = []
+    for band, workers in _from_fast_to_small(fast, most):
+        own = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
+        n_bytes = max(own - spare_bytes, 0) + other_bytes + resident
+        lowered = n_bytes > limit or any(plan.lowered for plan in plans)
+        plans.append(BandPlan(model_size, size, band, workers, n_bytes, own, lowered))
+    fitting = [plan for plan in plans if plan.n_bytes <= limit]
+    # Of its own, whatever the process has already: the same picture has the same plan
+    # again, and the same programs.
+    most_own = _MODEST_BYTES - other_bytes
+    modest = [plan for plan in fitting if plan.own_bytes <= most_own]
+    if fitting:
+        return (modest or fitting)[0]
+    least = min(plans, key=lambda plan: plan.n_bytes)
+    allowed = "are available" if max_memory is None else "are allowed"
+    raise InputError(
+        f"{what} needs about {least.n_bytes / 1e9:.1f} GB of memory even in bands "
+        f"of {least.band} rows, {limit / 1e9:.1f} GB {allowed}; shrink it, or give "
+        "its pixels per degree of visual angle (--pixels-per-dva); those of a large "
+        "photograph are usually more"
+    )
+
+
+def _from_fast_to_small(band: int, workers: int) -> Iterator[tuple[int, int]]:
+    """Yield heights of bands, and numbers of workers, the fastest first."""
+    step = vgg_rows.BAND_STEP
     while True:
-        n_bytes = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
-        whole = n_bytes + other_bytes + resident
-        plan = BandPlan(model_size, size, band, workers, n_bytes, whole)
-        if plan.n_bytes <= limit:
-            return plan
-        if band > step:
-            band = step * (band // 2 // step or 1)
-        elif workers > 1:
-            workers = 1
-        else:
-            allowed = "are available" if max_memory is None else "are allowed"
-            raise InputError(
-                f"{what} needs about {plan.n_bytes / 1e9:.1f} GB of memory even in "
-                f"bands of {band} rows, {limit / 1e9:.1f} GB {allowed}; shrink it, or "
-                "give its pixels per degree of visual angle (--pixels-per-dva); those "
-                "of a large photograph are usually more"
-            )
+        for fewer in range(workers, 0, -1):
+            yield band, fewer
+        if band == step:
+            return
+        band = step * -(-band // (2 * step))
 
 
 def _input_size(model: FixationModel, model_size: tuple[int, int]) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import logsumexp
 
 from deepgaze_jax.errors import DataError, InputError
@@ -379,6 +378,8 @@ def _best_uniform_weight(
         density: [m], relative to the uniform density.
         weight: [m], share of each in the mean.
     """
+    # Loads a lot that predictions do without.
+    from scipy.optimize import brentq
 
     def slope(uniform_weight: float) -> float:
         return weight @ ((1 - density) / (density + uniform_weight * (1 - density)))

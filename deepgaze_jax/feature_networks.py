@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -17,7 +16,8 @@ class FeatureNetwork:
 
     Attributes:
         features: `features(params, image, taps) -> {tap: *batch rows columns channels}`
-            for an image `*batch height width 3`, RGB 0..255.
+            for an image `*batch height width 3`, RGB 0..255; those with weights take
+            a `precision`, too.
         tap_channels: channels of a tap.
         tap_grid: rows and columns of a tap for an image of height x width.
         tap_stride: pixels of the image for one cell of a tap.
@@ -26,7 +26,7 @@ class FeatureNetwork:
         has_weights: whether parameters have to be fetched.
     """
 
-    features: Callable[[Mapping[str, Any], jax.Array, Any], dict[str, jax.Array]]
+    features: Callable[..., dict[str, jax.Array]]
     tap_channels: Callable[[str], int]
     tap_grid: Callable[[str, int, int], tuple[int, int]]
     tap_stride: Callable[[str], int]

@@ -10,20 +10,22 @@ import numpy as np
 
 from deepgaze_jax import vgg_rows
 from deepgaze_jax.band_plan import BandPlan, goes_by_rows, plan_bands
-from deepgaze_jax.memory import require_memory
+from deepgaze_jax.memory import give_back_memory, require_memory
 from deepgaze_jax.model import FixationModel
-from deepgaze_jax.ops import resize_image, resize_weights
+from deepgaze_jax.ops import FeaturePrecision, resize_image, resize_weights
 from deepgaze_jax.programs import features_program
-from deepgaze_jax.windows import Buffers
+from deepgaze_jax.windows import Buffers, stepped
 
 __all__ = ["FeatureStage"]
 
 Params = Mapping[str, Any]
 
-# Bytes of memory per pixel of a picture, beside what its network takes; measured.
-_PICTURE_BYTES = 40
-# Bytes of memory that are kept from one picture to the next, at most.
-_KEPT_BYTES = 300_000_000
+# Bytes of memory that a prediction and its drawing take beside the network, per pixel
+# of the picture and at any size; measured. As a whole, per pixel alone.
+_PICTURE_BYTES, _OTHER_BYTES = 8, 150_000_000
+_WHOLE_PICTURE_BYTES = 40
+# Bands of pictures with fewer pixels than these leave their memory to the next one.
+_KEPT_PIXELS = 3_000_000
 _LARGE = (1000, 1000)
 
 
@@ -36,11 +38,17 @@ class FeatureStage:
     Args:
         model: the configuration.
         read: returns the parameters of the network.
+        precision: of its products, see `ops.convolution`.
     """
 
-    def __init__(self, model: FixationModel, read: Callable[[], Params]):
-        self._model, self._read = model, read
-        self._buffers = Buffers(_KEPT_BYTES)
+    def __init__(
+        self,
+        model: FixationModel,
+        read: Callable[[], Params],
+        precision: FeaturePrecision = "float32",
+    ):
+        self._model, self._read, self._precision = model, read, precision
+        self._buffers = Buffers()
 
     @functools.cached_property
     def params(self) -> Params:
@@ -53,15 +61,18 @@ class FeatureStage:
 
     def prepare(self) -> None:
         """Read the parameters that a large picture takes; returns nothing."""
-        _ = self._row_params if goes_by_rows(self._model, _LARGE) else self.params
+        _ = self._row_params if self._goes_by_rows(_LARGE) else self.params
+
+    def _goes_by_rows(self, model_size: tuple[int, int]) -> bool:
+        return self._precision == "float32" and goes_by_rows(self._model, model_size)
 
     def on(self, device: jax.Device) -> "FeatureStage":
         """Return the network with its parameters on a device."""
         # Bands of rows are the work of this process's threads, whatever the device.
-        if goes_by_rows(self._model, _LARGE):
+        if self._goes_by_rows(_LARGE):
             return self
         params = jax.device_put(self.params, device)
-        return FeatureStage(self._model, lambda: params)
+        return FeatureStage(self._model, lambda: params, self._precision)
 
     def plan(
         self,
@@ -85,18 +96,22 @@ class FeatureStage:
             InputError: there is not enough memory.
         """
         what = f"a picture of {image_size[0]}x{image_size[1]} pixels"
-        others = _PICTURE_BYTES * math.prod(image_size) * n_pictures
-        if goes_by_rows(self._model, model_size):
+        if self._goes_by_rows(model_size):
             # What is there already is counted with the process.
             self.prepare()
+            others = _OTHER_BYTES + _PICTURE_BYTES * math.prod(image_size)
             if whole:
                 grid = self._model.feature_grid(*model_size)
                 others += 4 * math.prod(grid) * self._model.channels * n_pictures
-            return plan_bands(self._model, model_size, others, what, max_memory)
+            return plan_bands(
+                *(self._model, model_size, others, what, max_memory),
+                spare_bytes=self._buffers.n_bytes,
+            )
         # Other devices say for themselves that their memory is full.
         if jax.default_backend() == "cpu":
             require_memory(
-                self._model.peak_bytes(*model_size) * n_pictures + others,
+                self._model.peak_bytes(*model_size) * n_pictures
+                + _WHOLE_PICTURE_BYTES * math.prod(image_size) * n_pictures,
                 what,
                 "shrink it, or give its pixels per degree of visual angle "
                 "(--pixels-per-dva); those of a large photograph are usually more",
@@ -128,7 +143,7 @@ class FeatureStage:
             picture.shape[-3:-1], model_size, max_memory, n_pictures=n_pictures
         )
         if plan is None:
-            program = features_program(self._model, model_size)
+            program = features_program(self._model, model_size, self._precision)
             return program(self.params, resize_image(picture, *model_size))
         if picture.ndim > 3:
             parts = [self.features(one, model_size, max_memory) for one in picture]
@@ -161,10 +176,14 @@ class FeatureStage:
         kernel = np.concatenate(list(np.asarray(kernel)), axis=1)
         grid = self._model.feature_grid(*plan.model_size)
         products = np.zeros((*grid, kernel.shape[1]), np.float32)
-        channels = _tap_slices(self._model)
+        kernels = {
+            tap: jax.device_put(kernel[channels])
+            for tap, channels in _tap_slices(self._model).items()
+        }
 
         def take(tap: str, first: int, maps: np.ndarray) -> None:
-            products[first : first + len(maps)] += maps @ kernel[channels[tap]]
+            cells = _product(maps.reshape(-1, maps.shape[-1]), kernels[tap])
+            products[first : first + len(maps)] += cells.reshape(*maps.shape[:2], -1)
 
         self._by_rows(picture, plan, take)
         return products
@@ -196,6 +215,24 @@ class FeatureStage:
             workers=plan.workers,
             buffers=self._buffers,
         )
+        if math.prod(picture.shape[:2]) > _KEPT_PIXELS:
+            self._buffers.clear()
+            give_back_memory()
+
+
+def _product(maps: np.ndarray, kernel: jax.Array) -> np.ndarray:
+    """Return the product of cells [n, channels] with a kernel [channels, out].
+
+    By XLA: threads of NumPy's would go on running beside those of the next layer.
+    """
+    padded = np.zeros((stepped(len(maps)), maps.shape[1]), np.float32)
+    padded[: len(maps)] = maps
+    return np.asarray(_multiply(padded, kernel))[: len(maps)]
+
+
+@jax.jit
+def _multiply(maps: jax.Array, kernel: jax.Array) -> jax.Array:
+    return maps @ kernel
 
 
 def _tap_slices(model: FixationModel) -> dict[str, slice]:

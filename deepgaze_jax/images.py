@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from deepgaze_jax.decoding_costs import check_decoding_costs
 from deepgaze_jax.errors import InputError, NotAPictureError, TooLargeError
 from deepgaze_jax.pillow_warnings import no_pillow_warnings
 
@@ -143,6 +144,8 @@ def as_bytes(image: np.ndarray) -> np.ndarray:
         >>> as_bytes(np.full((1, 1, 3), 2.5, np.float32)).tolist()
         [[[2, 2, 2]]]
     """
+    if image.dtype == np.uint8:
+        return image
     rounded = np.empty(image.shape, np.uint8)
     # A few rows after another, so that memory is that of the result.
     for first in range(0, len(image), _ROWS):
@@ -220,9 +223,12 @@ def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
         # Every plugin of Pillow has its own exceptions for damaged files (OSError,
         # SyntaxError, struct.error, EOFError, ...): all of them mean the same here.
         try:
+            check_decoding_costs(image, name)
             # TIFF turns itself upright here, so the orientation is asked for after it.
             image.load()
             values = _channels(_upright(image))
+        except InputError:
+            raise
         except MemoryError:
             raise TooLargeError(
                 f"{name}: {width}x{height} pixels do not fit in memory; shrink it"

@@ -3,13 +3,51 @@
 Where memory runs out, the operating system ends the process without any.
 """
 
+import contextlib
+import ctypes
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepgaze_jax.errors import TooLargeError
+from deepgaze_jax.errors import ConfigError, TooLargeError
 
-__all__ = ["available_memory", "require_memory", "resident_memory"]
+__all__ = [
+    "available_memory",
+    "bytes_of",
+    "give_back_memory",
+    "require_memory",
+    "resident_memory",
+]
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
+
+
+def bytes_of(text: str) -> int:
+    """Return the number of bytes that a text like 2GB, 800MB or 1.5GiB means.
+
+    Args:
+        text: a number and a unit; without one, bytes.
+
+    Raises:
+        ConfigError: something else, or nothing above 0.
+
+    Example:
+        >>> bytes_of("2GB"), bytes_of("1.5 GiB"), bytes_of("3e9")
+        (2000000000, 1610612736, 3000000000)
+    """
+    found = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kmgt]i?)?b?", text.strip().lower())
+    try:
+        n_bytes = float(found[1]) * _UNITS[found[2] or ""] if found else 0
+    except ValueError:
+        n_bytes = 0
+    if not 1 <= n_bytes < float("inf"):
+        raise ConfigError(
+            f"{text!r} is no amount of memory; write it as 2GB, 800MB or 1.5GiB"
+        )
+    return int(n_bytes)
 
 
 def require_memory(
@@ -60,6 +98,16 @@ def available_memory(root: Path = Path("/")) -> int | None:
         True
     """
     return min((*_machine(root), *_control_groups(root)), default=None)
+
+
+def give_back_memory() -> None:
+    """Return nothing; let the system have the memory that has been freed.
+
+    The C library keeps it otherwise, scattered between what is in use. Elsewhere than
+    with glibc, nothing happens.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resident_memory(root: Path = Path("/")) -> int | None:

@@ -25,6 +25,7 @@ from deepgaze_jax.grids import (
     shrink,
     shrunk_size,
 )
+from deepgaze_jax.ops import FeaturePrecision
 from deepgaze_jax.readout import Nonlinearity, Readout
 
 __all__ = ["FixationModel", "mixture", "select_folds"]
@@ -223,7 +224,12 @@ class FixationModel:
 
         return jax.jit(jax.vmap(one))(jnp.arange(n_folds))
 
-    def features(self, params: Params, image: jax.Array) -> jax.Array:
+    def features(
+        self,
+        params: Params,
+        image: jax.Array,
+        precision: FeaturePrecision = "float32",
+    ) -> jax.Array:
         """Return the features of images on the network's own grid.
 
         The readout's layers and the nearest upscaling commute, so the features are
@@ -232,6 +238,8 @@ class FixationModel:
         Args:
             params: parameters of the feature network, see its own function.
             image: RGB 0..255, `*batch height width 3`, at the model's scale.
+            precision: of the network's products, see `ops.convolution`; networks
+                without weights have float32 alone.
 
         Returns:
             `*batch rows columns channels`, see `feature_grid`; for DeepGaze II
@@ -239,7 +247,8 @@ class FixationModel:
         """
         image = jnp.asarray(image, jnp.float32)
         image = shrink(image, self.downsample, self.sampling)
-        maps = self.feature_network.features(params, image, self.taps)
+        options = {} if precision == "float32" else {"precision": precision}
+        maps = self.feature_network.features(params, image, self.taps, **options)
         return jnp.concatenate([maps[tap] for tap in self.taps], axis=-1)
 
     def readout_map(

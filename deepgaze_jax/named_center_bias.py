@@ -1,14 +1,55 @@
 """Center biases that have a name, or lie in a file of numpy."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from deepgaze_jax.center_bias import CENTER_BIAS_SHAPE, uniform_log_density
+from deepgaze_jax.center_bias import (
+    CENTER_BIAS_SHAPE,
+    check_center_bias,
+    uniform_log_density,
+)
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.model_files import available_models, load_model
 
-__all__ = ["center_bias_names", "load_center_bias"]
+__all__ = [
+    "CenterBias",
+    "center_bias_names",
+    "chosen_center_bias",
+    "load_center_bias",
+]
+
+#: A name, a `.npy` file or an array.
+CenterBias = str | Path | np.ndarray
+
+
+def chosen_center_bias(
+    center_bias: CenterBias, image_size: tuple[int, int]
+) -> np.ndarray:
+    """Return a center bias that somebody chose for a picture.
+
+    Args:
+        center_bias: a name, a file or an array.
+        image_size: height and width of the picture, which files and arrays must have.
+
+    Returns:
+        Natural-log density [h, w]; named ones at a size of their own.
+
+    Raises:
+        ConfigError: no such name, or a file that is not an array of numpy.
+        InputError: it does not fit the picture.
+
+    Example:
+        >>> chosen_center_bias("uniform", (600, 800)).shape
+        (75, 100)
+    """
+    if not isinstance(center_bias, str | os.PathLike):
+        return check_center_bias(center_bias, *image_size)
+    values = load_center_bias(center_bias)
+    if str(center_bias) in center_bias_names():
+        return values
+    return check_center_bias(values, *image_size)
 
 
 def center_bias_names() -> tuple[str, ...]:

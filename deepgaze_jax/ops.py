@@ -6,6 +6,8 @@ readout maps) are `*batch height width`. All functions are pure and work under `
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,9 @@ from jax.scipy.special import logsumexp
 
 __all__ = [
     "AxisWeights",
+    "FeaturePrecision",
     "blur_matrix",
+    "convolution",
     "log_normalise",
     "nearest_index",
     "pool_max",
@@ -29,6 +33,15 @@ __all__ = [
     "torch_nearest_index",
     "upsample_nearest",
 ]
+
+# Cells of an axis whose blur is a constant of a program.
+_FEW_CELLS = 512
+
+# What is in between takes a small part of a picture's memory.
+_ROWS_AT_ONCE = 64
+
+#: In what products of a feature network are computed.
+FeaturePrecision = Literal["float32", "bfloat16", "tensorfloat32"]
 
 
 # Rows of a picture that are resized together.
@@ -82,6 +95,40 @@ def _blocks(x: jax.Array, window: int, fill: float) -> jax.Array:
         window,
         channels,
     )
+
+
+def convolution(
+    x: jax.Array,
+    layer: Mapping[str, jax.Array],
+    *,
+    stride: int = 1,
+    padding: int = 1,
+    precision: FeaturePrecision = "float32",
+) -> jax.Array:
+    """Return a convolution with zeros around, plus bias; sums are float32.
+
+    Args:
+        x: float32 `batch height width in`.
+        layer: `{"kernel": [rows, columns, in, out], "bias": [out]}`.
+        stride: pixels from one window to the next.
+        padding: zeros on each side.
+        precision: of the products. On a CPU, "tensorfloat32" is float32; TPUs have
+            bfloat16 in its place.
+    """
+    kernel = jnp.asarray(layer["kernel"])
+    if precision == "bfloat16":
+        x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((padding, padding),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        # Float32 matmuls of accelerators are reduced precision unless asked otherwise.
+        precision=lax.Precision.HIGHEST if precision == "float32" else None,
+        preferred_element_type=jnp.float32,
+    )
+    return y + layer["bias"].reshape(1, 1, 1, -1)
 
 
 def pool_max(x: jax.Array, window: int) -> jax.Array:
@@ -371,22 +418,24 @@ def blur_matrix(
     if size == 1:
         return jnp.ones((1, 1), sigma.dtype)
 
-    def gaussian(distance: np.ndarray) -> jax.Array:
+    def gaussian(distance: np.ndarray | jax.Array) -> jax.Array:
         distance = jnp.asarray(distance, sigma.dtype)
         weight = jnp.exp(-0.5 * jnp.square(distance / sigma))
         if truncate is None:
             return weight
         return jnp.where(distance <= jnp.ceil(truncate * sigma), weight, 0)
 
-    cell, tap = np.arange(size), np.arange(radius + 1)
+    # Large constants would lie in memory several times, with the program's text.
+    numbers = np.arange if size <= _FEW_CELLS else jnp.arange
+    cell, tap = numbers(size), np.arange(radius + 1)
     taps = gaussian(tap)
     total = 2 * taps.sum() - taps[0]
     # Masks and constant matrices instead of indexing: the gradient of an index is a
     # scatter, which costs more on a CPU than all of the blur.
-    distance = np.abs(cell[:, None] - cell[None, 1:-1])
+    distance = abs(cell[:, None] - cell[None, 1:-1])
     inner = jnp.where(distance <= radius, gaussian(distance), 0)
     # What falls beyond an edge lands on it: column 0 gets all offsets >= the row.
-    beyond = (tap[None, :] >= cell[:, None]).astype(np.float32)
+    beyond = (tap[None, :] >= cell[:, None]).astype(jnp.float32)
     first = jnp.matmul(beyond, taps, precision=lax.Precision.HIGHEST)
     columns = [first[:, None], inner, jnp.flip(first)[:, None]]
     return jnp.concatenate(columns, axis=1) / total

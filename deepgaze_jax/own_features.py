@@ -1,6 +1,7 @@
 """The features that a process has: of all images, or of its share of them."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax import weights
+from deepgaze_jax.datasets.cache_folder import stored_caches, stored_key
 from deepgaze_jax.datasets.features import (
     CachePlan,
     FeatureCache,
     build_cache,
     open_cache,
     plan_cache,
-    stored_maps,
 )
 from deepgaze_jax.datasets.folder import FixationDataset
 from deepgaze_jax.model import FixationModel
@@ -100,7 +101,7 @@ def own_features(
 
     A process of several computes its own images alone, into a cache of its own; where
     the cache of all images is there already, it reads its images from that. A finished
-    cache of all the taps of DeepGaze II serves models that see some of them.
+    cache of more maps of the same pictures serves as well.
 
     Args:
         plan: of all images.
@@ -123,7 +124,7 @@ def own_features(
     }
     everything = np.arange(len(dataset))
     own = everything[placement.owner(everything) == placement.process]
-    larger = _with_all_taps(plan, dataset, model)
+    larger = _in_a_larger_cache(plan, dataset, model)
     if larger is not None:
         return larger
     if len(own) == len(dataset):
@@ -149,13 +150,19 @@ def own_features(
     )
 
 
-def _with_all_taps(
+def _in_a_larger_cache(
     plan: CachePlan, dataset: FixationDataset, model: FixationModel
 ) -> FeatureCache | None:
     """Return a finished cache that has the maps of a plan among others, if any."""
-    whole = FixationModel()
-    known, wanted = set(stored_maps(whole.taps)), set(plan.maps)
-    if model.network != whole.network or not wanted < known:
-        return None
-    larger = dataclasses.replace(model, taps=whole.taps)
-    return open_cache(whole_plan(dataset, larger, plan.image_scales, plan.dtype))
+    wanted = json.loads(plan.key)
+    maps = set(wanted.pop("maps"))
+    for stored in stored_caches(plan.folder.parent):
+        key = stored_key(stored)
+        more = key.pop("maps", ())
+        if key != wanted or not maps < set(more):
+            continue
+        larger = dataclasses.replace(model, taps=tuple(more))
+        plan_of_all = whole_plan(dataset, larger, plan.image_scales, plan.dtype)
+        if (found := open_cache(plan_of_all)) is not None:
+            return found
+    return None

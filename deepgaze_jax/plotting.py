@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.files import replacing
 from deepgaze_jax.images import load_image
-from deepgaze_jax.ops import resize_image
+from deepgaze_jax.ops import resize_image, resize_weights
 
 __all__ = ["mass_levels", "overlay", "write_png"]
 
@@ -96,21 +96,19 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ConfigError(f"opacity is {opacity!r}; expected a number from 0 to 1")
     # Bytes are 0..255 as they are.
-    is_bytes = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not (is_bytes and image.ndim == 3 and image.shape[-1] == 3):
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8):
         image = load_image(image)
     values = _checked(log_density)
+    if image.shape != (*values.shape, 3):
+        image = load_image(image)
     if values.shape != image.shape[:2]:
         raise InputError(
             f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
             f"{image.shape[0]}x{image.shape[1]}; give those that belong together"
         )
-    density = np.exp(values - values.max(), dtype=np.float32)
-    del values
-    scale = min(1.0, max_side / max(density.shape))
-    size = [max(1, round(side * scale)) for side in density.shape]
-    # A shrunk density stays one per pixel of the photograph: its mean over an area.
-    density = resize_image(density[..., None], *size)[..., 0]
+    scale = min(1.0, max_side / max(values.shape))
+    size = [max(1, round(side * scale)) for side in values.shape]
+    density = _resized_density(values, *size)
     photograph = resize_image(image, *size)
     # Densities come in steps of a few pixels; a narrow blur hides the steps.
     density = gaussian_filter(density, _SMOOTHING * max(size), mode="nearest")
@@ -126,6 +124,24 @@ def overlay(
     with np.errstate(divide="ignore"):
         levels = np.exp(mass_levels(np.log(density)))
     return _with_contours(picture, density, levels)
+
+
+def _resized_density(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the density at another size, 1 where it is highest before.
+
+    A shrunk density stays one per pixel of the photograph: its mean over an area.
+    """
+    top = np.float64(values.max())
+    rows = resize_weights(values.shape[0], height)
+    columns = resize_weights(values.shape[1], width)
+    density = np.empty((height, width), np.float32)
+    # A few rows at a time: the picture may be many times as large as the result.
+    for start in range(0, height, 64):
+        stop = min(start + 64, height)
+        old, weights = rows.part(start, stop)
+        part = np.exp(values[old] - top).astype(np.float32)
+        density[start:stop] = columns.apply(weights.apply(part, 0), 1)
+    return density
 
 
 def write_png(path: str | Path, picture: np.ndarray) -> None:
@@ -148,7 +164,8 @@ def _checked(log_density: Any) -> np.ndarray:
         )
     if values.dtype.kind != "f":
         values = values.astype(np.float64)
-    if np.isnan(values).any() or not np.isfinite(values.max()):
+    # The largest of values that have NaN among them is NaN.
+    if not np.isfinite(values.max()):
         raise InputError("the density has NaN or no finite value; expected logarithms")
     return values
 

@@ -10,6 +10,7 @@ import numpy as np
 from deepgaze_jax.errors import WeightsError
 from deepgaze_jax.model_cards import FoldMembership, model_of_card, nested
 from deepgaze_jax.model_files import MODELS, check_family, load_model, resolve
+from deepgaze_jax.ops import FeaturePrecision
 from deepgaze_jax.predictor import CenterBias, FoldRule, Predictor
 from deepgaze_jax.weights import REGISTRY, checked_features, read_features
 
@@ -17,7 +18,10 @@ __all__ = ["Predictor", "load_pretrained", "predict"]
 
 
 def load_pretrained(
-    name_or_path: str | Path = "deepgaze2", *, features: str | Path | None = None
+    name_or_path: str | Path = "deepgaze2",
+    *,
+    features: str | Path | None = None,
+    feature_precision: FeaturePrecision = "float32",
 ) -> Predictor:
     """Return a model that is ready to predict.
 
@@ -29,9 +33,12 @@ def load_pretrained(
             a finished training run.
         features: a file of feature weights, from `deepgaze weights convert`, in place
             of those in the cache or in the model file.
+        feature_precision: in what the feature network multiplies; sums are float32,
+            and so is all behind the features. "bfloat16" and "tensorfloat32" are for
+            accelerators, on a CPU they are slower or the same.
 
     Raises:
-        ConfigError: no such model.
+        ConfigError: no such model or precision.
         WeightsError: features of another family than the readout was trained on, a
             run that has not finished, a damaged file, or a card that this version
             cannot use.
@@ -70,6 +77,7 @@ def load_pretrained(
         card=card,
         stored_features=stored,
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        feature_precision=feature_precision,
     )
 
 

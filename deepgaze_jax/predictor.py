@@ -2,43 +2,33 @@
 
 import dataclasses
 import functools
-import numbers
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from deepgaze_jax.band_plan import BandPlan
-from deepgaze_jax.center_bias import (
-    check_center_bias,
-    resample_log_density,
-)
+from deepgaze_jax.center_bias import resample_log_density
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.feature_stage import FeatureStage
-from deepgaze_jax.images import MAX_PIXELS, load_image, rgb_sha256
+from deepgaze_jax.images import load_image, rgb_sha256
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_cards import ChosenFold, FoldMembership
 from deepgaze_jax.model_files import check_family
-from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
-from deepgaze_jax.ops import scaled_size
-from deepgaze_jax.programs import log_density_program
-from deepgaze_jax.readout_grid import behind_first_layer, center_bias_on_grid
+from deepgaze_jax.named_center_bias import CenterBias, chosen_center_bias
+from deepgaze_jax.ops import FeaturePrecision
+from deepgaze_jax.picture_scale import image_scale, model_size
+from deepgaze_jax.readout_grid import behind_first_layer, log_density
 from deepgaze_jax.weights import features_card, load_features
 
 __all__ = ["CenterBias", "FoldRule", "Predictor"]
 
 Params = Mapping[str, Any]
-_FEWEST = 8  # pixels of a side; a larger picture that shrinks below is a mistake
 #: Which folds predict: one, all mixed, or the one that has not seen the picture.
 FoldRule = int | Literal["mixture", "auto"]
-
-#: A name, a `.npy` file or an array.
-CenterBias = str | Path | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +45,7 @@ class Predictor:
             `network`, `family`, and `images` with `folds` (see `FoldMembership`).
         stored_features: parameters of the feature network, where the file has them.
         sha256: of the model file, empty for a model in memory.
+        feature_precision: of the feature network's products; see `load_pretrained`.
     """
 
     name: str
@@ -64,6 +55,18 @@ class Predictor:
     card: Mapping[str, Any]
     stored_features: Params | None = None
     sha256: str = ""
+    feature_precision: FeaturePrecision = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse a precision that there is not."""
+        known = get_args(FeaturePrecision)
+        if not self.model.feature_network.has_weights:
+            known = known[:1]
+        if self.feature_precision not in known:
+            raise ConfigError(
+                f"feature_precision of {self.name} is {self.feature_precision!r}; "
+                f"expected {' or '.join(known)}"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -85,7 +88,9 @@ class Predictor:
             WeightsError: they have not been fetched, or are of another family than
                 the readout was trained on.
         """
-        return FeatureStage(self.model, self._read_feature_params)
+        return FeatureStage(
+            self.model, self._read_feature_params, self.feature_precision
+        )
 
     def on(self, device: jax.Device) -> "Predictor":
         """Return the model with the parameters of its feature network on a device."""
@@ -201,8 +206,28 @@ class Predictor:
             kernel = params["readout"]["dense0"]["kernel"]
             features = self.feature_stage.first_layer(picture, plan, kernel)
             params = behind_first_layer(params)
-        bias = None if without_center_bias else (center_bias, fold)
-        return self._log_density(params, features, image_size, size, bias)
+        bias = None
+        if not without_center_bias:
+            bias = self._center_bias(center_bias, fold, image_size)
+        return log_density(self.model, params, features, bias, image_size, size)
+
+    def warm_up(self, sizes: Iterable[tuple[int, int]], **options: Any) -> None:
+        """Compile the programs for pictures of some sizes; returns nothing.
+
+        A server calls this before the first picture comes. It predicts a black picture
+        of each size, so that everything is in place, memory too. Programs of VGG-19 on
+        a CPU serve all sizes with about the same width and as many rows in a band.
+
+        Args:
+            sizes: height and width of pictures.
+            options: of `predict`, as they will be given.
+
+        Raises:
+            DeepGazeError: see `predict`.
+        """
+        for size in sizes:
+            # 8-bit, as float arrays without a value above 1 are refused.
+            self.predict(np.zeros((*size, 3), np.uint8), **options)
 
     def fold_for(self, picture: np.ndarray, fold: FoldRule) -> ChosenFold:
         """Return the fold that a rule means for a picture, or all seeds of that fold.
@@ -306,8 +331,10 @@ class Predictor:
                 f"picture of {image_size[0]}x{image_size[1]} pixels, which the model "
                 f"sees at {size[0]}x{size[1]}: expected {list(expected)}"
             )
-        bias = None if without_center_bias else (center_bias, fold)
-        return self._log_density(self._folds(fold), features, image_size, size, bias)
+        params, bias = self._folds(fold), None
+        if not without_center_bias:
+            bias = self._center_bias(center_bias, fold, image_size)
+        return log_density(self.model, params, features, bias, image_size, size)
 
     def _folds(self, fold: ChosenFold) -> dict[str, Any]:
         """Return readout and finalizer parameters of the folds that predict."""
@@ -316,26 +343,6 @@ class Predictor:
             return params
         own = np.array(fold).reshape(-1)
         return jax.tree.map(lambda leaf: leaf[own], params)
-
-    def _log_density(
-        self,
-        params: Params,
-        features: Any,
-        image_size: tuple[int, int],
-        model_size: tuple[int, int],
-        bias: tuple[CenterBias | None, ChosenFold] | None,
-    ) -> np.ndarray:
-        """Return the log density of what the readout's parameters take."""
-        if bias is not None:
-            values = self._center_bias(*bias, image_size)
-            bias = center_bias_on_grid(self.model, values, model_size)
-        # Each density is normalised, and all are mixed, on the picture that the model
-        # sees; only the result is brought to the size of the user's picture.
-        log_pixels = self.model.pixel_grid(*model_size).log_pixels
-        program = log_density_program(self.model, model_size)
-        grid = program(params, jnp.asarray(features), bias, log_pixels)
-        back = self.model.pixel_grid(*image_size, model_size=model_size)
-        return back.normalise_and_expand(np.asarray(grid))
 
     def center_bias_log_density(
         self,
@@ -372,23 +379,7 @@ class Predictor:
             ConfigError: not a positive number, or the card does not say which value
                 the model was trained at.
         """
-        scale = float(self.card["input_scale"])
-        if pixels_per_dva is None:
-            return scale
-        known = self.card.get("pixels_per_dva")
-        if known is None:
-            raise ConfigError(
-                f"the card of {self.name} does not say how many pixels per degree of "
-                "visual angle it was trained at, so pixels_per_dva cannot be used; "
-                "leave it out"
-            )
-        number = isinstance(pixels_per_dva, numbers.Real)
-        if not (number and np.isfinite(pixels_per_dva) and pixels_per_dva > 0):
-            raise ConfigError(
-                f"pixels_per_dva is {pixels_per_dva!r}; expected a positive number "
-                f"({known:g} is what {self.name} was trained at)"
-            )
-        return scale * float(known) / float(pixels_per_dva)
+        return image_scale(self.name, self.card, pixels_per_dva)
 
     def model_size(
         self, image_size: tuple[int, int], pixels_per_dva: float | None = None
@@ -403,25 +394,15 @@ class Predictor:
             ConfigError: see `image_scale`.
             InputError: an image too large to be computed, or too small to show much.
         """
-        scale = self.image_scale(pixels_per_dva)
-        seen = [float(size) * scale for size in image_size]
-        # Of the product, which may be infinite, before anything is rounded to it.
-        large = seen[0] * seen[1] > MAX_PIXELS
-        if large or (pixels_per_dva and min(seen) < _FEWEST <= min(image_size)):
-            raise InputError(
-                f"a picture of {image_size[0]}x{image_size[1]} pixels would be seen at "
-                f"{seen[0]:.7g}x{seen[1]:.7g} (scale {scale:g}); "
-                f"{'shrink it, or ' * large}check pixels_per_dva"
-            )
-        height, width = scaled_size(*image_size, scale)
+        size = model_size(image_size, self.image_scale(pixels_per_dva), pixels_per_dva)
         try:
-            self.model.feature_grid(height, width)
+            self.model.feature_grid(*size)
         except InputError as error:
             raise InputError(
                 f"a picture of {image_size[0]}x{image_size[1]} pixels is too small for "
                 f"{self.name} ({error})"
             ) from error
-        return height, width
+        return size
 
     @functools.cached_property
     def membership(self) -> FoldMembership:
@@ -453,10 +434,4 @@ class Predictor:
             # Seeds of a fold have the same one.
             first = fold[0] if isinstance(fold, tuple) else fold
             return self.center_biases[-1 if fold == "mixture" else first]
-        if isinstance(center_bias, str) and center_bias == "uniform":
-            return np.zeros((1, 1))
-        named = isinstance(center_bias, str | os.PathLike)
-        values = load_center_bias(center_bias) if named else center_bias
-        if named and str(center_bias) in center_bias_names():
-            return values
-        return check_center_bias(values, *image_size)
+        return chosen_center_bias(center_bias, image_size)

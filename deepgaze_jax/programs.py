@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from deepgaze_jax.model import FixationModel, mixture
+from deepgaze_jax.ops import FeaturePrecision
 
 __all__ = ["features_program", "log_density_program"]
 
@@ -28,7 +29,9 @@ N_SIZES = 16
 
 @functools.lru_cache(maxsize=N_SIZES)
 def features_program(
-    model: FixationModel, model_size: tuple[int, int]
+    model: FixationModel,
+    model_size: tuple[int, int],
+    precision: FeaturePrecision = "float32",
 ) -> Callable[..., jax.Array]:
     """Return a compiled function from `(params, picture)` to features.
 
@@ -36,6 +39,7 @@ def features_program(
         model: the configuration.
         model_size: height and width of the picture; others compile, too, but are not
             forgotten before this one is.
+        precision: of the network's products, see `ops.convolution`.
 
     Returns:
         A function of the feature network's parameters and a picture, RGB 0..255
@@ -43,7 +47,7 @@ def features_program(
     """
 
     def features(params: Params, picture: jax.Array) -> jax.Array:
-        return model.features(params, picture)
+        return model.features(params, picture, precision)
 
     return jax.jit(features)
 

@@ -7,15 +7,21 @@ the grid, and the density is normalised there.
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from deepgaze_jax.grids import shrink_matrix
+from deepgaze_jax.memory import give_back_memory
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import nearest_index
+from deepgaze_jax.programs import log_density_program
 
-__all__ = ["behind_first_layer", "center_bias_on_grid"]
+__all__ = ["behind_first_layer", "center_bias_on_grid", "log_density"]
 
 Params = Mapping[str, Any]
+
+#: Cells of a grid whose arrays leave much scattered memory behind.
+_LARGE = 500_000
 
 
 def center_bias_on_grid(
@@ -51,6 +57,41 @@ def center_bias_on_grid(
     if not finite.all():
         grid[rows @ ~finite @ columns.T > 0] = -np.inf
     return grid.astype(np.float32)
+
+
+def log_density(
+    model: FixationModel,
+    params: Params,
+    features: Any,
+    center_bias: np.ndarray | None,
+    image_size: tuple[int, int],
+    model_size: tuple[int, int],
+) -> np.ndarray:
+    """Return the log density of a picture, the mixture of folds.
+
+    Args:
+        model: the configuration.
+        params: of the folds to be mixed.
+        features: [h, w, channels], what the parameters' first layer takes.
+        center_bias: [h, w], natural log, at any size; None leaves it out.
+        image_size: height and width of the picture.
+        model_size: those of the model's image.
+
+    Returns:
+        float32 [height, width], log-sum-exp 0.
+    """
+    if center_bias is not None:
+        center_bias = center_bias_on_grid(model, center_bias, model_size)
+    # Each density is normalised, and all are mixed, on the picture that the model
+    # sees; only the result is brought to the size of the user's picture.
+    log_pixels = model.pixel_grid(*model_size).log_pixels
+    program = log_density_program(model, model_size)
+    grid = np.asarray(program(params, jnp.asarray(features), center_bias, log_pixels))
+    back = model.pixel_grid(*image_size, model_size=model_size)
+    density = back.normalise_and_expand(grid)
+    if grid.size > _LARGE:
+        give_back_memory()
+    return density
 
 
 def behind_first_layer(params: Params) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""Scores of a finished run, image by image, on the parts that chose its best epochs."""
+"""Scores of a finished run, image by image, on parts that it was not trained on."""
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from deepgaze_jax.train_epoch import Session, image_scores
 from deepgaze_jax.train_step import init_state, make_steps
 from deepgaze_jax.training_data import prepare
 
-__all__ = ["ImageScores", "validation_scores"]
+__all__ = ["ImageScores", "part_scores", "validation_scores"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +70,37 @@ def validation_scores(
         >>> scores.information_gain.mean()  # doctest: +SKIP
         1.9234
     """
+    return part_scores(
+        run_folder, dataset, "validation", max_cache_bytes=max_cache_bytes
+    )
+
+
+def part_scores(
+    run_folder: str | Path,
+    dataset: FixationDataset,
+    part: Literal["validation", "test"],
+    *,
+    max_cache_bytes: int | None = None,
+) -> ImageScores:
+    """Return how good the best epoch of each fold is on each image of one of its parts.
+
+    Args:
+        run_folder: of a finished run.
+        dataset: what it was trained on; the fixations may be others.
+        part: of each fold.
+        max_cache_bytes: see `validation_scores`.
+
+    Raises:
+        ConfigError: the run has no such parts of this data set.
+        DataError: see `validation_scores`.
+        WeightsError: see `validation_scores`.
+    """
     run = Path(run_folder)
     tensors, card = load_model(run)
     config = read_config(run).resolved()
     if config.folds == "all":
         raise ConfigError(
-            f"{run} was trained on all images, so it has no validation parts; score it "
+            f"{run} was trained on all images, so it has no {part} parts; score it "
             "on other data with `deepgaze evaluate`"
         )
     if config.unify_sizes:
@@ -120,7 +145,7 @@ def validation_scores(
     # Model files are for raw features.
     zero = np.zeros((len(members.ids), model.channels), np.float32)
     state = init_state(params, zero, zero + 1, config.optimiser)
-    table = image_scores(session, state, "validation", "best")
+    table = image_scores(session, state, part, "best")
     per_seed = [np.where(table.seen, a, np.nan) for a in (table.nats, data.baseline)]
     images = np.flatnonzero(table.seen.any(axis=0))
     nats, baseline = (np.nanmean(a[:, images], axis=0) for a in per_seed)

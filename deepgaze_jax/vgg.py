@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.ops import pool_max, pooled_size
+from deepgaze_jax.ops import FeaturePrecision, convolution, pool_max, pooled_size
 
 __all__ = [
     "CONVOLUTIONS",
@@ -102,7 +101,10 @@ def _check_taps(taps: Sequence[str]) -> None:
 
 
 def vgg19_features(
-    params: Params, image: jax.Array, taps: Sequence[str]
+    params: Params,
+    image: jax.Array,
+    taps: Sequence[str],
+    precision: FeaturePrecision = "float32",
 ) -> dict[str, jax.Array]:
     """Return the wanted feature maps of VGG-19.
 
@@ -116,6 +118,7 @@ def vgg19_features(
             layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
+        precision: of the products, see `ops.convolution`.
 
     Returns:
         `{tap: [*batch, ceil(height/stride), ceil(width/stride), channels]}` in the
@@ -142,7 +145,7 @@ def vgg19_features(
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)
     # Grey values less the mean are small numbers; before, bfloat16 would round them.
     x = x.astype(params["conv1_1"]["bias"].dtype)
-    return walk(TAPS, params, x, taps, batch)
+    return walk(TAPS, params, x, taps, batch, precision)
 
 
 def walk(
@@ -151,6 +154,7 @@ def walk(
     x: jax.Array,
     taps: Sequence[str],
     batch: tuple[int, ...],
+    precision: FeaturePrecision = "float32",
 ) -> dict[str, jax.Array]:
     """Return the wanted taps of a network that is made of the three kinds of steps.
 
@@ -160,11 +164,12 @@ def walk(
         x: what comes in, [B, height, width, 3].
         taps: those wanted.
         batch: shape that B stands for.
+        precision: of the products, see `ops.convolution`.
     """
     found = {}
     for name in names[: max(map(names.index, taps)) + 1]:
         if name.startswith("conv"):
-            x = _convolve(x, params[name]["kernel"], params[name]["bias"])
+            x = convolution(x, params[name], precision=precision)
         elif name.startswith("relu"):
             x = jnp.maximum(x, 0)
         else:
@@ -172,20 +177,6 @@ def walk(
         if name in taps:
             found[name] = x.reshape(*batch, *x.shape[1:])
     return {tap: found[tap] for tap in taps}
-
-
-def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """Return the 3x3 convolution with zero padding SAME, plus bias."""
-    y = lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        # Float32 matmuls of accelerators are reduced precision unless asked otherwise.
-        precision=lax.Precision.HIGHEST,
-    )
-    return y + bias.reshape(1, 1, 1, -1)
 
 
 def init_params(seed: int, taps: Sequence[str] = ("conv5_4",)) -> dict:

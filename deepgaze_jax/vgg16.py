@@ -13,6 +13,7 @@ import numpy as np
 from deepgaze_jax import vgg
 from deepgaze_jax.alexnet import MEAN_RGB, STD_RGB
 from deepgaze_jax.errors import InputError
+from deepgaze_jax.ops import FeaturePrecision
 
 __all__ = ["TAPS", "tap_channels", "tap_grid", "tap_stride", "vgg16_features"]
 
@@ -54,7 +55,10 @@ def tap_grid(tap: str, height: int, width: int) -> tuple[int, int]:
 
 
 def vgg16_features(
-    params: vgg.Params, image: jax.Array, taps: Sequence[str]
+    params: vgg.Params,
+    image: jax.Array,
+    taps: Sequence[str],
+    precision: FeaturePrecision = "float32",
 ) -> dict[str, jax.Array]:
     """Return the wanted feature maps of VGG-16.
 
@@ -63,6 +67,7 @@ def vgg16_features(
             convolutions up to the deepest tap. Of bfloat16 all layers compute in that.
         image: RGB 0..255, `*batch height width 3`.
         taps: names from `TAPS`.
+        precision: of the products, see `ops.convolution`.
 
     Returns:
         `{tap: [*batch, ceil(height/stride), ceil(width/stride), channels]}` in the
@@ -89,7 +94,7 @@ def vgg16_features(
     x = image.reshape(-1, *image.shape[-3:]) / 255
     x = (x - mean.reshape(1, 1, 1, 3)) / std.reshape(1, 1, 1, 3)
     x = x.astype(params["conv1_1"]["bias"].dtype)
-    return vgg.walk(TAPS, params, x, taps, batch)
+    return vgg.walk(TAPS, params, x, taps, batch, precision)
 
 
 def _check_taps(taps: Sequence[str]) -> None:

@@ -103,29 +103,43 @@ def features_by_rows(
         image[inside[0] - first : inside[1] - first] = rows(*inside) - mean
         return image
 
+    failures: list[BaseException] = []
+
     def run(number: int) -> None:
         first, stop = number * band, min((number + 1) * band, height)
         n_new = tiles(stop - first)
-        band_rows = image(first - 1, first + TILE * n_new + 1)
         window: Window | None = None
         for layer in layers:
+            # The next bands wait for every turn of this one, also after a failure.
             with layer.turn(number):
-                if layer is layers[0]:
-                    window = layer.begin(band_rows, n_new)
-                elif window is not None:
-                    source, window = window, layer.push(window)
+                if failures:
+                    continue
+                try:
+                    if layer is layers[0]:
+                        part = image(first - 1, first + TILE * n_new + 1)
+                        window = layer.begin(part, n_new)
+                    elif window is not None:
+                        source, window = window, layer.push(window)
+                        if window is not None:
+                            jax.block_until_ready(window.values)
+                        buffers.give(source.values)
                     if window is not None:
-                        jax.block_until_ready(window.values)
-                    buffers.give(source.values)
-                if window is not None:
-                    window = layer.collect(window, take)
+                        window = layer.collect(window, take)
+                except BaseException as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         if window is not None:
             buffers.give(window.values)
 
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(run, range(-(-height // band))):
-            pass
-    buffers.tidy()
+        try:
+            for _ in pool.map(run, range(-(-height // band))):
+                pass
+        except BaseException as error:
+            # An interrupt reaches this thread alone.
+            failures.append(error)
+            raise
 
 
 def bytes_by_rows(
@@ -159,11 +173,9 @@ class _Layer:
         self, name: str, values: Mapping[str, Any], joint: Joint, taps: Sequence[str]
     ):
         self.name, self.values, self.joint = name, values, joint
-        self.relu = name.replace("conv", "relu")
         self.raw = name.startswith("conv") and name in taps
-        # Of a pooling both names are one.
-        own = dict.fromkeys((name, self.relu))
-        self.wanted = [tap for tap in own if tap in taps]
+        both = dict.fromkeys((name, name.replace("conv", "relu")))
+        self.wanted = [tap for tap in both if tap in taps]
         self._ready = threading.Condition()
         self._turn = 0
 

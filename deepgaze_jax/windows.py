@@ -27,6 +27,7 @@ __all__ = [
     "end",
     "floats_of_windows",
     "kept_at_first",
+    "planes_of",
     "rows_computed",
     "rows_done",
     "stepped",
@@ -102,13 +103,14 @@ class Window:
     of cells away. What lies beyond the image is zero.
 
     Attributes:
-        values: float32 [16, room for cells, channels].
+        values: float32, planes [16, room for cells, channels] one after another.
         first: the image's row of cells that comes first; -1 for the zeros above.
         n_rows: rows of cells.
         n_new: those at the end that were not in the window before.
         finished: whether the last row of the image is among them.
         height: rows of pixels of the whole maps.
         width: their columns.
+        channels: their channels.
     """
 
     values: jax.Array
@@ -118,6 +120,7 @@ class Window:
     finished: bool
     height: int
     width: int
+    channels: int
 
     def new_maps(self) -> tuple[int, np.ndarray]:
         """Return the first new row of pixels, and all of them.
@@ -127,7 +130,8 @@ class Window:
         """
         row = tiles(self.width) + 1
         start = 1 + (self.n_rows - self.n_new) * row
-        cells = np.asarray(self.values)[:, start : start + self.n_new * row]
+        planes = np.asarray(self.values).reshape(TILE**2, -1, self.channels)
+        cells = planes[:, start : start + self.n_new * row]
         cells = cells.reshape(TILE, TILE, self.n_new, row, -1).transpose(2, 0, 3, 1, 4)
         top = TILE * (self.first + self.n_rows - self.n_new)
         maps = cells.reshape(TILE * self.n_new, TILE * row, -1)
@@ -158,19 +162,13 @@ class Buffers:
 
     New memory is slow: the system fills it with zeros page by page, which takes longer
     than writing a shallow layer's maps.
-
-    Args:
-        most_bytes: that are kept from one image to the next; what is in use at a time
-            has no limit.
     """
 
-    def __init__(self, most_bytes: int = 0):
-        self._most_bytes = most_bytes
+    def __init__(self) -> None:
         self._free: list[jax.Array] = []
 
-    def take(self, n_floats: int, channels: int) -> jax.Array:
-        """Return planes with any values, [16, cells, channels]."""
-        shape = (TILE**2, n_floats // (TILE**2 * channels), channels)
+    def take(self, n_floats: int) -> jax.Array:
+        """Return an array [n_floats] with any values."""
         while self._free:
             # Another thread may have been faster.
             try:
@@ -178,23 +176,21 @@ class Buffers:
             except IndexError:
                 break
             if values.size == n_floats:
-                return values if values.shape == shape else _in_shape(values, shape)
-        return jnp.zeros(shape, jnp.float32)
+                return values
+        return jnp.zeros(n_floats, jnp.float32)
 
     def give(self, values: jax.Array) -> None:
-        """Take back planes that nobody will read any more; returns nothing."""
+        """Take back an array that nobody will read any more; returns nothing."""
         self._free.append(values)
 
-    def tidy(self) -> None:
-        """Free the memory where it is more than may be kept; returns nothing."""
-        if sum(values.nbytes for values in self._free) > self._most_bytes:
-            self._free.clear()
+    @property
+    def n_bytes(self) -> int:
+        """How much is kept and not in use."""
+        return sum(values.nbytes for values in list(self._free))
 
-
-@functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
-def _in_shape(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return the same memory in another shape."""
-    return values.reshape(shape)
+    def clear(self) -> None:
+        """Free what is not in use; returns nothing."""
+        self._free.clear()
 
 
 class Joint:
@@ -231,12 +227,16 @@ class Joint:
         """Return what a program writes a window with so many new rows into.
 
         Returns:
-            Planes of any values, the rows that were kept, and
-            [new rows, width, kept rows, rows that are not needed any more then].
+            Memory with any values, the rows that were kept, and six numbers: new rows,
+            width, kept rows, rows that are not needed any more then; 1 if the image
+            ends with them, else 0; rows of pixels of the last row of cells.
         """
         done = rows_done(self._kept + n_new, self.to)
-        numbers = np.array([n_new, self.width, self._kept, done], np.int32)
-        return self._buffers.take(self._n_floats, self._channels), self.tail, numbers
+        pixels_left = self.height - TILE * (self._following + n_new - 1)
+        finished = pixels_left <= TILE
+        numbers = [n_new, self.width, self._kept, done, finished, pixels_left]
+        values = self._buffers.take(self._n_floats)
+        return values, self.tail, np.array(numbers, np.int32)
 
     def finish(self, values: jax.Array, tail: jax.Array, n_new: int) -> Window:
         """Return the window that a program wrote, and keep its tail."""
@@ -245,11 +245,8 @@ class Joint:
         self.tail, self._kept = tail, n_rows - rows_done(n_rows, self.to)
         self._following += n_new
         finished = self._following == tiles(self.height)
-        if finished:
-            rows_left = self.height - TILE * (self._following - 1)
-            numbers = np.array([n_rows - 1, rows_left, self.width], np.int32)
-            values = _cut_below(values, numbers, cells=tail.shape[1])
-        return Window(values, first, n_rows, n_new, finished, self.height, self.width)
+        size = self.height, self.width, self._channels
+        return Window(values, first, n_rows, n_new, finished, *size)
 
     def relu(self, window: Window) -> Window:
         """Return the window with negative values set to zero, here and in its tail."""
@@ -257,47 +254,54 @@ class Joint:
         return dataclasses.replace(window, values=values)
 
 
-def begin(values: jax.Array, tail: jax.Array, kept: jax.Array, row: jax.Array) -> Any:
+def planes_of(values: jax.Array, channels: int) -> jax.Array:
+    """Return the planes that lie in an array, [16, cells, channels]."""
+    return values.reshape(TILE**2, -1, channels)
+
+
+def begin(planes: jax.Array, tail: jax.Array, numbers: jax.Array) -> jax.Array:
     """Return planes that begin with a zero cell and the rows that were kept."""
+    _, width, kept, *_ = numbers
     cell = jnp.arange(tail.shape[1])
-    there = ((cell > 0) & (cell <= kept * row))[None, :, None]
-    return lax.dynamic_update_slice(values, jnp.where(there, tail, 0), (0, 0, 0))
+    there = (cell > 0) & (cell <= kept * (tiles(width) + 1))
+    rows = jnp.where(there[None, :, None], tail, 0)
+    return lax.dynamic_update_slice(planes, rows, (0, 0, 0))
 
 
 def end(
-    values: jax.Array, tail: jax.Array, numbers: jax.Array, row: jax.Array
+    planes: jax.Array, tail: jax.Array, numbers: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return planes without what is right of the image, and what is kept of them."""
-    n_new, width, kept, done = numbers
+    """Return the array of planes without what is beyond the image, and its tail."""
+    n_new, width, kept, done, finished, pixels_left = numbers
+    row = tiles(width) + 1
+    channels = planes.shape[-1]
     # Two cells: the last one of the image, part of which may be beyond, and a zero.
     cell, pixel = jnp.arange(2).reshape(1, -1), jnp.arange(TILE).reshape(-1, 1)
     column = TILE * (row - 2 + cell) + pixel
     inside = jnp.tile(column < width, (TILE, 1))[..., None]
 
-    def cut(index: jax.Array, values: jax.Array) -> jax.Array:
+    def cut_right(index: jax.Array, planes: jax.Array) -> jax.Array:
         at = (0, (kept + index + 1) * row - 1, 0)
-        cells = lax.dynamic_slice(values, at, (TILE**2, 2, values.shape[-1]))
-        return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
+        cells = lax.dynamic_slice(planes, at, (TILE**2, 2, channels))
+        return lax.dynamic_update_slice(planes, jnp.where(inside, cells, 0), at)
 
-    values = lax.fori_loop(0, n_new, cut, values)
-    return values, lax.dynamic_slice(values, (0, done * row, 0), tail.shape)
+    planes = lax.fori_loop(0, n_new, cut_right, planes)
+    # The image's last row of cells, part of which may be beyond, and a row of zeros.
+    there = (jnp.arange(TILE) < pixels_left).reshape(TILE, 1, 1, 1)
+    there = there & (jnp.arange(tail.shape[1]) < row)[None, None, :, None]
 
+    def cut_below(_: jax.Array, planes: jax.Array) -> jax.Array:
+        at = (0, 1 + (kept + n_new - 1) * row, 0)
+        cells = lax.dynamic_slice(planes, at, tail.shape)
+        cells = jnp.where(there, cells.reshape(TILE, TILE, *tail.shape[1:]), 0)
+        return lax.dynamic_update_slice(planes, cells.reshape(tail.shape), at)
 
-@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
-def _cut_below(values: jax.Array, numbers: jax.Array, *, cells: int) -> jax.Array:
-    """Return planes with zeros below the image, where its last row of cells starts."""
-    last_row, height, width = numbers
-    row = tiles(width) + 1
-    here = (jnp.arange(TILE) < height).reshape(TILE, 1, 1, 1)
-    keep = here & (jnp.arange(cells) < row)[None, None, :, None]
-    at = (0, 1 + last_row * row, 0)
-    part = lax.dynamic_slice(values, at, (TILE**2, cells, values.shape[-1]))
-    part = part.reshape(TILE, TILE, cells, -1)
-    part = jnp.where(keep, part, 0).reshape(TILE**2, cells, -1)
-    return lax.dynamic_update_slice(values, part, at)
+    planes = lax.fori_loop(0, finished, cut_below, planes)
+    kept_rows = lax.dynamic_slice(planes, (0, done * row, 0), tail.shape)
+    return planes.reshape(-1), kept_rows
 
 
-@functools.partial(jax.jit, donate_argnames="values")
+@functools.partial(jax.jit, donate_argnames=("values", "tail"))
 def _relu(values: jax.Array, tail: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return both with negative values set to zero."""
     return jnp.maximum(values, 0), jnp.maximum(tail, 0)

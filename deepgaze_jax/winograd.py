@@ -43,6 +43,7 @@ from deepgaze_jax.windows import (
     Window,
     begin,
     end,
+    planes_of,
     rows_computed,
     stepped,
     tiles,
@@ -108,20 +109,21 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
         kernel: [3, 3, in, out].
 
     Returns:
-        36 float32 matrices [in, out].
+        For each of the 6 columns of a transformed tile float32 [6 rows, in, out].
 
     Example:
-        >>> len(transform_kernel(np.ones((3, 3, 5, 7), np.float32)))
-        36
+        >>> [part.shape for part in transform_kernel(np.ones((3, 3, 5, 7)))][:2]
+        [(6, 5, 7), (6, 5, 7)]
     """
     # Both sides at once: rows of the Kronecker product are pairs of rows of G.
     both = np.kron(_G, _G)
-    transformed = np.empty((len(both), *kernel.shape[2:]), np.float32)
+    transformed = np.empty((_INPUT, _INPUT, *kernel.shape[2:]), np.float32)
     # Some channels at a time, which stay in the cache as float64.
     for start in range(0, kernel.shape[2], 16):
         part = np.asarray(kernel[:, :, start : start + 16], np.float64)
         flat = both @ part.reshape(9, -1)
-        transformed[:, start : start + 16] = flat.reshape(-1, *part.shape[2:])
+        flat = flat.reshape(_INPUT, _INPUT, *part.shape[2:]).swapaxes(0, 1)
+        transformed[:, :, start : start + 16] = flat
     return tuple(transformed)
 
 
@@ -172,20 +174,16 @@ def convolve_image(
     width, channels = image.shape[1:]
     row = tiles(width) + 1
     cells = _strip(joint.usual_rows, row, len(bias))
-    padded = np.zeros((TILE * n_new + 2, TILE * row + 2, channels), np.float32)
-    padded[:, 1 : width + 1] = image
-    down, across, along = padded.strides
+    # Four pixels of a row lie together, those of every fourth row behind one another.
+    padded = np.zeros((TILE * (n_new + 1), TILE * row, channels), np.float32)
+    padded[: len(image), 1 : width + 1] = image[:, : TILE * row - 1]
+    groups = padded.reshape(n_new + 1, TILE, row, TILE * channels)
     # The same for the last window, which may have fewer rows.
-    room = stepped(max(n_new, joint.usual_rows) * row + cells)
-    inputs = np.zeros((TILE, room, 3 * _INPUT * channels), np.float32)
-    for a, part in enumerate(inputs):
-        part[: n_new * row].reshape(n_new, row, 3, -1)[...] = (
-            np.lib.stride_tricks.as_strided(
-                padded[a:],
-                (n_new, row, 3, _INPUT * channels),
-                (TILE * down, TILE * across, down, along),
-            )
-        )
+    room = stepped((max(n_new, joint.usual_rows) + 1) * row + cells + 1)
+    inputs = np.zeros((TILE, room, TILE * channels), np.float32)
+    inputs[:, : (n_new + 1) * row] = groups.swapaxes(0, 1).reshape(
+        TILE, -1, TILE * channels
+    )
     values, tail = _convolve_image(
         inputs,
         tuple(kernel),
@@ -226,7 +224,9 @@ def convolve(
         bias,
         _floor(relu),
         *joint.start(n_new),
-        cells=_strip(joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape)),
+        cells=_strip(
+            joint.usual_rows, tiles(window.width) + 1, sum(kernel[0].shape[1:])
+        ),
     )
     return joint.finish(values, tail, n_new)
 
@@ -276,7 +276,7 @@ def _strip(n_rows: int, row: int, channels: int) -> int:
     return stepped(-(-cells // n_strips))
 
 
-@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames=("values", "tail"))
 def _convolve_image(
     inputs: jax.Array,
     kernel: tuple[jax.Array, ...],
@@ -288,31 +288,36 @@ def _convolve_image(
     *,
     cells: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Return planes and tail from the inputs of all tiles, [4, cells, 18 channels]."""
-    n_rows, width, kept, _ = numbers
+    """Return planes and tail from groups of pixels, [4, cells, 4 channels]."""
+    n_rows, width, kept, *_ = numbers
     row = tiles(width) + 1
 
     def strip(index: jax.Array, values: jax.Array) -> jax.Array:
         start = index * cells
-        shape = (TILE, cells, inputs.shape[-1])
-        part = lax.dynamic_slice(inputs, (0, start, 0), shape)
+        lines = []
+        for line in range(_INPUT):
+            at = (line % TILE, start + line // TILE * row, 0)
+            four = lax.dynamic_slice(inputs, at, (1, cells + 1, inputs.shape[-1]))[0]
+            # Six neighbours: a group, and half of the next.
+            half = four[1:, : inputs.shape[-1] // 2]
+            lines.append(jnp.concatenate([four[:-1], half], axis=1))
         for a in range(TILE):
+            part = jnp.concatenate(lines[a : a + 3], axis=1)
             for b in range(TILE):
                 plane = TILE * a + b
-                out = jnp.maximum(part[a] @ kernel[b] + bias.reshape(1, -1), floor)
+                out = jnp.maximum(part @ kernel[b] + bias.reshape(1, -1), floor)
                 at = (plane, start + kept * row + 1, 0)
                 values = lax.dynamic_update_slice(values, out[None], at)
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = begin(values, tail, kept, row)
-    values = lax.fori_loop(0, n_strips, strip, values)
-    return end(values, tail, numbers, row)
+    out = begin(planes_of(values, len(bias)), tail, numbers)
+    return end(lax.fori_loop(0, n_strips, strip, out), tail, numbers)
 
 
-@functools.partial(jax.jit, static_argnames="cells", donate_argnames="values")
+@functools.partial(jax.jit, static_argnames="cells", donate_argnames=("values", "tail"))
 def _convolve(
-    planes: jax.Array,
+    source: jax.Array,
     kernel: tuple[jax.Array, ...],
     bias: jax.Array,
     floor: jax.Array,
@@ -323,8 +328,9 @@ def _convolve(
     cells: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of a convolution, strip by strip."""
-    n_rows, width, kept, _ = numbers
+    n_rows, width, kept, *_ = numbers
     row = tiles(width) + 1
+    planes = planes_of(source, kernel[0].shape[1])
 
     def input_rows(source: tuple[jax.Array, jax.Array]) -> jax.Array:
         planes, start = source
@@ -342,11 +348,10 @@ def _convolve(
         always = index >= 0
         halves = _apart(always, input_rows, (planes, start))
         products = [
-            [
-                _input_tile(halves[a], c, cells) @ kernel[_INPUT * a + c]
-                for c in range(_INPUT)
-            ]
-            for a in range(_INPUT)
+            lax.dot_general(columns, matrices, (((2,), (1,)), ((0,), (0,))))
+            for columns, matrices in zip(
+                _input_columns(halves, cells), kernel, strict=True
+            )
         ]
         halves = _apart(always, _output_columns, products)
         for a in range(TILE):
@@ -360,14 +365,15 @@ def _convolve(
         return values
 
     n_strips = (n_rows * row + cells - 1) // cells
-    values = begin(values, tail, kept, row)
-    values = lax.fori_loop(0, n_strips, strip, values)
-    return end(values, tail, numbers, row)
+    out = begin(planes_of(values, len(bias)), tail, numbers)
+    return end(lax.fori_loop(0, n_strips, strip, out), tail, numbers)
 
 
-@functools.partial(jax.jit, static_argnames="columns", donate_argnames="values")
+@functools.partial(
+    jax.jit, static_argnames="columns", donate_argnames=("values", "tail")
+)
 def _max_pool(
-    planes: jax.Array,
+    source: jax.Array,
     values: jax.Array,
     tail: jax.Array,
     numbers: jax.Array,
@@ -375,25 +381,33 @@ def _max_pool(
     columns: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Return planes and tail of the 2x2 maximum, row by row of cells."""
-    n_rows, pooled_width, kept, _ = numbers
+    n_rows, pooled_width, kept, *_ = numbers
+    channels = tail.shape[-1]
+    planes = planes_of(source, channels)
     row, pooled_row = tiles(2 * pooled_width) + 1, tiles(pooled_width) + 1
     inside = (jnp.arange(columns) < pooled_row - 1)[None, :, None]
 
     def one(index: jax.Array, values: jax.Array) -> jax.Array:
-        def part(n_rows: jax.Array) -> jax.Array:
+        planes_out = []
+        for down in range(2):
             shape = (TILE**2, 2 * columns, planes.shape[-1])
-            cells = lax.dynamic_slice(planes, (0, 1 + n_rows * row, 0), shape)
-            return cells.reshape(2, 2, 2, 2, columns, 2, -1).max(axis=(1, 3))
-
-        # A cell of the result is 2x2 of these, which are [2, 2, columns, 2, channels].
-        both = jnp.stack([part(2 * index), part(2 * index + 1)])
-        cells = both.transpose(0, 1, 4, 2, 3, 5).reshape(TILE**2, columns, -1)
+            at = (0, 1 + (2 * index + down) * row, 0)
+            cells = lax.dynamic_slice(planes, at, shape)
+            cells = cells.reshape(TILE, TILE, columns, 2, -1)
+            # A cell of the result is made of 2x2 cells, a pixel of it of 2x2 planes.
+            for a in range(0, TILE, 2):
+                for across in range(2):
+                    for b in range(0, TILE, 2):
+                        four = cells[a : a + 2, b : b + 2, :, across]
+                        upper = jnp.maximum(four[0, 0], four[0, 1])
+                        lower = jnp.maximum(four[1, 0], four[1, 1])
+                        planes_out.append(jnp.maximum(upper, lower))
+        cells = jnp.where(inside, jnp.stack(planes_out), 0)
         at = (0, 1 + (kept + index) * pooled_row, 0)
-        return lax.dynamic_update_slice(values, jnp.where(inside, cells, 0), at)
+        return lax.dynamic_update_slice(values, cells, at)
 
-    values = begin(values, tail, kept, pooled_row)
-    values = lax.fori_loop(0, n_rows, one, values)
-    return end(values, tail, numbers, pooled_row)
+    out = begin(planes_of(values, channels), tail, numbers)
+    return end(lax.fori_loop(0, n_rows, one, out), tail, numbers)
 
 
 def _input_rows(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
@@ -405,17 +419,15 @@ def _input_rows(parts: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
     return jnp.stack([_combine(weights, inputs) for weights in _B_T])
 
 
-def _input_tile(half: jax.Array, c: int, cells: int) -> jax.Array:
-    """Return column c of (B' d) B, [cells, channels], for one row of B' d."""
-    shifted = [lax.slice_in_dim(half[plane], at, at + cells) for plane, at in _INPUTS]
-    return _combine(_B_T[c], shifted)
+def _input_columns(half: jax.Array, cells: int) -> list[jax.Array]:
+    """Return (B' d) B, a list of its 6 columns [6 rows, cells, channels]."""
+    shifted = [half[:, plane, at : at + cells] for plane, at in _INPUTS]
+    return [_combine(weights, shifted) for weights in _B_T]
 
 
-def _output_columns(products: list[list[jax.Array]]) -> jax.Array:
-    """Return m A for each of its 4 columns: [4, 6, cells, out]."""
-    return jnp.stack(
-        [jnp.stack([_combine(weights, row) for row in products]) for weights in _A_T]
-    )
+def _output_columns(products: list[jax.Array]) -> jax.Array:
+    """Return m A: [4 columns, 6 rows, cells, out]."""
+    return jnp.stack([_combine(weights, products) for weights in _A_T])
 
 
 def _combine(weights: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> jax.Array:

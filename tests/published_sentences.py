@@ -2,6 +2,7 @@
 
 import numpy as np
 from published import EXPERIMENTS, README, claims, evaluated, scores, stored
+from published_study import STUDY_SENTENCES
 
 
 def card(name):
@@ -65,6 +66,7 @@ def ms_an_image(*counts):
 
 
 SENTENCES = [
+    *STUDY_SENTENCES,
     (
         EXPERIMENTS,
         r"`1150\.jpg` ([\d.]+), `1269\.jpg` ([\d.]+), `1399\.jpg` ([\d.]+), "

@@ -18,6 +18,7 @@ PACKAGE = "deepgaze_jax"
 
 # Imports go to the same level or down. A new file gets its line here.
 LEVELS = {
+    "decoding_costs": 0,
     "errors": 0,
     "file_lock": 0,
     "files": 0,
@@ -67,6 +68,7 @@ LEVELS = {
     "distributed": 3,
     "feature_stage": 3,
     "readout_grid": 3,
+    "picture_scale": 3,
     "model_cards": 3,
     "joined_seeds": 3,
     "model_files": 3,

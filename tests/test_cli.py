@@ -13,12 +13,13 @@ import small_models
 from PIL import Image
 
 from deepgaze_jax import cli
+from deepgaze_jax.band_plan import BandPlan
 from deepgaze_jax.cli import main
 from deepgaze_jax.cli.predict import plan_targets
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate
 from deepgaze_jax.model_files import write_tensors
-from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.prediction import Predictor, load_pretrained
 from deepgaze_jax.training import Progress, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,7 +119,11 @@ def test_bad_files_among_good_ones(capsys, model):
     objects = [json.loads(line) for line in out.splitlines()]
     assert [entry["image"] for entry in objects] == pictures
     assert ["error" in entry for entry in objects] == [False, True, True, True, False]
+    # Nobody counts programs here, and the picture is small.
     assert objects[0] == {
+        "programs_compiled": 0,
+        "bands": 1,
+        "memory_bytes": None,
         "image": "a.png",
         "log_density": "out/a_log_density.npy",
         "overlay": "out/a_overlay.png",
@@ -126,19 +131,27 @@ def test_bad_files_among_good_ones(capsys, model):
         "width": 36,
         "model": Path(model).name,
         "fold": "mixture",
-        "bands": 1,
         "center_bias": "pooled",
         "pixels_per_dva": 24.0,
     }
 
 
-def test_too_little_memory_is_said_for_each_picture(capsys, model):
-    argv = ["predict", save_picture("a.png"), "-o", "out", "--model", model]
-    code, out, err = run(capsys, *argv, "--max-memory", "0.001")
-    assert (code, out) == (1, "")
-    assert "GB are allowed" in err.splitlines()[0]
+def test_limit_of_memory(capsys, model, monkeypatch):
+    picture = save_picture("a.png")
+    argv = ["predict", picture, "-o", "out", "--model", model, "--max-memory"]
+    # This process has more already.
+    code, out, err = run(capsys, *argv, "10MB")
+    assert (code, out) == (1, "") and "are allowed" in err and "a.png" in err
     assert files("out") == []
-    assert run(capsys, *argv, "--max-memory", "500")[0] == 0
+    assert run(capsys, *argv, "500GB")[0] == 0
+    plan = BandPlan((24, 36), (12, 18), band=16, workers=1, n_bytes=10**9)
+    monkeypatch.setattr(Predictor, "plan", lambda *_, **__: plan)
+    monkeypatch.setattr(
+        Predictor, "predict_picture", lambda *_, **__: np.zeros((24, 36))
+    )
+    code, out, err = run(capsys, *argv, "2GB", "--json")
+    assert code == 0 and json.loads(out)["bands"] == 1
+    assert err == "a.png: in 1 bands of 16 rows, about 1.00 GB of memory\n"
 
 
 def test_a_file_named_twice_is_one_picture(capsys, model):
@@ -486,8 +499,8 @@ def test_wrong_usage(capsys, argv):
             "--pixels-per-dva is 'x'; expected a number",
         ),
         (
-            ["predict", "a.png", "-o", "out", "--max-memory", "0"],
-            "--max-memory is 0.0; expected gigabytes above 0",
+            ["predict", "a.png", "-o", "out", "--max-memory", "plenty"],
+            "'plenty' is no amount of memory; write it as 2GB, 800MB or 1.5GiB",
         ),
         (
             ["predict", "a.png", "-o", "out", "--modle", "icf"],
@@ -571,6 +584,11 @@ def test_a_normal_run_prints_no_warning_and_keeps_programs(model, small_cache):
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "a.png: out/a_log_density.npy, a_overlay.png\n"
     assert (small_cache / "jax").is_dir()
+    again = in_a_process("predict", picture, "-o", "out", "--model", model, "--json")
+    assert json.loads(again.stdout)["programs_compiled"] == 0
+    picture = save_picture("b.png", width=37)
+    other = in_a_process("predict", picture, "-o", "out", "--model", model, "--json")
+    assert json.loads(other.stdout)["programs_compiled"] > 0
 
 
 def test_exit_codes_of_the_process(model):

@@ -1,4 +1,4 @@
-"""The two-by-two experiment: its arithmetic, and every step on made-up data."""
+"""The features x readout experiment: its arithmetic, and every step on made-up data."""
 
 import csv
 import importlib
@@ -27,14 +27,14 @@ def test_effects_and_interaction(experiment):
         ("B", "deep"): np.array([2.0, 3.0]),
         ("B", "linear"): np.array([1.5, 2.5]),
     }
-    found = experiment.two_by_two(gain)
+    found = experiment.effects(gain)
     assert found["information_gain"]["A, deep"]["mean"] == 6
     assert found["deep_minus_linear"]["A"]["mean"] == 2
     assert found["deep_minus_linear"]["B"]["mean"] == 0.5
     assert found["deep_minus_linear"]["B"]["low"] == 0.5
-    assert found["A_minus_B"]["linear"]["mean"] == 2
+    assert found["features"]["A minus B"]["linear"]["mean"] == 2
     # Image by image: (1 - 0.5, 3 - 0.5).
-    assert found["interaction"] == {"mean": 1.5, "low": 0.5, "high": 2.5}
+    assert found["interaction"]["A, B"] == {"mean": 1.5, "low": 0.5, "high": 2.5}
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(experiment, "FEATURES", recipes)
     argv = ["x", "--data", resolve_dataset("toy"), "--runs", tmp_path / "runs"]
-    argv += ["--epochs", "2", "-o", tmp_path / "out"]
+    argv += ["--epochs", "2", "--train-all", "-o", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", list(map(str, argv)))
     experiment.main()
     found = json.loads((tmp_path / "out/osie_features_times_readout.json").read_text())
@@ -73,7 +73,8 @@ def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     interaction = (gain["ICF, deep"] - gain["ICF, linear"]) - (
         gain["enlarged, deep"] - gain["enlarged, linear"]
     )
-    assert found["interaction"]["mean"] == pytest.approx(interaction.mean())
+    stored = found["interaction"]["ICF, enlarged"]["mean"]
+    assert stored == pytest.approx(interaction.mean())
     widths = []
     for how in ("deep", "linear"):
         _, card = load_model(str(tmp_path / f"runs/ICF-{how}"))

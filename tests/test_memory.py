@@ -5,8 +5,13 @@ import os
 import pytest
 
 from deepgaze_jax import memory
-from deepgaze_jax.errors import InputError
-from deepgaze_jax.memory import available_memory, require_memory
+from deepgaze_jax.errors import ConfigError, InputError
+from deepgaze_jax.memory import (
+    available_memory,
+    bytes_of,
+    require_memory,
+    resident_memory,
+)
 
 GB = 2**30
 
@@ -82,3 +87,30 @@ def test_what_does_not_fit_is_refused(monkeypatch):
         require_memory(2.1e9, "it", "shrink it")
     monkeypatch.setattr(memory, "available_memory", lambda: None)
     require_memory(1e15, "it", "shrink it")
+
+
+def test_what_this_process_has(tmp_path):
+    write(tmp_path, {"proc/self/status": "Name: python\nVmRSS:\t 2048 kB"})
+    assert resident_memory(tmp_path) == 2 * 2**20
+    assert resident_memory(tmp_path / "elsewhere") is None
+
+
+def test_what_a_process_may_take(monkeypatch):
+    monkeypatch.setattr(memory, "resident_memory", lambda: 1_000_000_000)
+    require_memory(2e9, "it", "shrink it", allowed=3e9)
+    words = r"2\.1 GB of memory, 2\.0 GB are allowed beside the rest; shrink it"
+    with pytest.raises(InputError, match=words):
+        require_memory(2.1e9, "it", "shrink it", allowed=3e9)
+
+
+def test_amounts_of_memory():
+    amounts = {"2GB": 2e9, "800 mb": 8e8, "1.5GiB": 1.5 * GB, "3e9": 3e9, "7k": 7e3}
+    assert {text: bytes_of(text) for text in amounts} == amounts
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GB", "2XB", "-1GB", "0", "1.2.3GB", "nan", "inf"]
+)
+def test_what_is_no_amount(text):
+    with pytest.raises(ConfigError, match="2GB, 800MB"):
+        bytes_of(text)

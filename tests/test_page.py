@@ -79,11 +79,13 @@ def open_page(browser, address):
     """Opens pages; afterwards there must be no error and no request elsewhere."""
     problems, expected, contexts = [], [], []
 
-    def open_page(**options):
+    def open_page(*, route=None, **options):
         context = browser.new_context(viewport=DESKTOP, **options)
         context.set_default_timeout(WAIT_MS)
         contexts.append(context)
         page = context.new_page()
+        if route:
+            page.route(*route)
         page.on("console", lambda message: _note(problems, message))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda request: _local(problems, request.url, address))
@@ -502,6 +504,31 @@ def test_two_pictures_on_one_scale(page, expected, tmp_path):
     assert 0.85 * peak < highest <= peak + 0.06
     page.uncheck("#compare")
     assert page.is_hidden("#panel-b")
+
+
+def test_what_was_hidden_follows_the_settings(page, tmp_path):
+    small = tmp_path / "small.png"
+    Image.new("RGB", (60, 40), "orange").save(small)
+    page.check("#compare")
+    choose(page, small, "a")
+    choose(page, small, "b")
+    page.uncheck("#compare")
+    page.select_option("#center-bias", "uniform")
+    page.locator("#panel-a .settings", has_text="center bias: uniform").wait_for()
+    page.check("#compare")
+    page.locator("#panel-b .settings", has_text="center bias: uniform").wait_for()
+    finished(page, "b")
+
+
+def test_page_without_its_worker_says_so(open_page, tmp_path):
+    small = tmp_path / "small.png"
+    Image.new("RGB", (60, 40), "orange").save(small)
+    page = open_page(route=("**/worker.js", lambda route: route.abort()))
+    page.expected += ["Failed to load resource", "worker.js"]
+    page.set_input_files("#file", small)
+    page.wait_for_selector("#message:not([hidden])")
+    assert "could not be loaded as a whole" in page.inner_text("#message")
+    assert page.get_attribute("#panel-a", "aria-busy") == "false"
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])

@@ -12,6 +12,7 @@ from deepgaze_jax.train_step import Batch, Optimiser, init_state, make_steps
 
 SIZE = (64, 96)
 PARAMS = {
+    "vgg16": vgg.init_params(0),
     "vgg19": vgg.init_params(0),
     "alexnet": oracles_alexnet.random_params(0),
     "icf": {},

@@ -19,7 +19,7 @@ from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.named_center_bias import center_bias_names, load_center_bias
 from deepgaze_jax.prediction import load_pretrained, predict
-from deepgaze_jax.programs import features_program
+from deepgaze_jax.programs import features_program, log_density_program
 
 TOLERANCE = 1e-5
 
@@ -325,9 +325,75 @@ def test_pictures_that_do_not_fit_into_memory(predictor, monkeypatch):
     assert predictor.predict(np.zeros((8, 8, 3))).shape == (8, 8)
 
 
+def test_a_large_picture_goes_in_bands(predictor, monkeypatch):
+    size = (768, 1024)
+    monkeypatch.setattr("deepgaze_jax.band_plan.resident_memory", lambda: 10**9)
+    wide = predictor.plan(size, max_memory=1e12)
+    assert wide.n_bands > 1 and not wide.lowered
+    limit = wide.n_bytes - 10**7
+    least = predictor.plan(size, max_memory=limit)
+    assert least.lowered and least.n_bytes <= limit
+    assert (least.band, least.workers) < (wide.band, wide.workers)
+    words = ["768x1024", "even in bands of 16 rows", "1.1 GB are allowed"]
+    refused(InputError, predictor.plan, size, max_memory=1.1e9, words=words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fold", ["mixture", 1])
+def test_bands_agree_with_the_slow_implementation(
+    predictor, small_params, small_folds, monkeypatch, fold
+):
+    monkeypatch.setattr("deepgaze_jax.band_plan._FEWEST_PIXELS", 0)
+    monkeypatch.setattr("deepgaze_jax.band_plan._BAND_PIXELS", 1)
+    image = oracles.random_image(5, 75, 94)
+    assert predictor.plan(image.shape[:2]).n_bands > 1
+    which = (0, 1) if fold == "mixture" else (fold,)
+    bias = small_folds[2][-1 if fold == "mixture" else fold]
+    slow, _ = expected(small_params, small_folds, image, which=which, bias=bias)
+    assert_log_density(predictor.predict(image, fold=fold), slow)
+    # A picture that is bytes is the same picture.
+    again = predictor.predict_picture(np.uint8(image), fold=fold)
+    np.testing.assert_array_equal(again, predictor.predict(np.uint8(image), fold=fold))
+
+
+def compilations():
+    programs = (features_program, log_density_program)
+    return sum(program.cache_info().misses for program in programs)
+
+
+def test_sizes_can_be_compiled_before(predictor):
+    predictor.warm_up([(21, 33)])
+    before = compilations()
+    predictor.predict(oracles.random_image(0, 21, 33))
+    assert compilations() == before
+    predictor.predict(oracles.random_image(0, 22, 33))
+    assert compilations() > before
+
+
+def test_precision_of_features(model_file, predictor):
+    image = oracles.random_image(0, 40, 60)
+    rounded = load_pretrained(model_file, feature_precision="bfloat16")
+    exact, other = predictor.predict(image), rounded.predict(image)
+    # bfloat16 has three digits.
+    assert 1e-5 < np.abs(exact - other).max() < 0.5
+    words = ["float16", "float32 or bfloat16 or tensorfloat32"]
+    refused(
+        ConfigError,
+        load_pretrained,
+        model_file,
+        feature_precision="float16",
+        words=words,
+    )
+    refused(
+        ConfigError, load_pretrained, "icf", feature_precision="bfloat16", words=["icf"]
+    )
+
+
 def test_one_program_for_each_size(predictor):
     predictor.predict(oracles.random_image(0, 25, 35))
-    program = features_program(predictor.model, predictor.model_size((25, 35)))
+    program = features_program(
+        predictor.model, predictor.model_size((25, 35)), "float32"
+    )
     before = features_program.cache_info().misses
     predictor.predict(oracles.random_image(1, 25, 35))
     predictor.predict(oracles.random_image(1, 25, 35), fold=0)

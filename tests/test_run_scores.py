@@ -13,7 +13,7 @@ from deepgaze_jax.errors import ConfigError, DataError, WeightsError
 from deepgaze_jax.evaluation import evaluate
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.prediction import load_pretrained
-from deepgaze_jax.run_scores import validation_scores
+from deepgaze_jax.run_scores import part_scores, validation_scores
 from deepgaze_jax.runs import read_config
 
 
@@ -39,14 +39,15 @@ def run(dataset, tmp_path_factory):
     return run
 
 
-def test_scores_are_those_of_the_model_file(run, dataset):
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_scores_are_those_of_the_model_file(part, run, dataset):
     """Each image by its fold's parameters, pixel by pixel; seeds averaged."""
     predictor = load_pretrained(run)
     _, card = load_model(run)
-    found = validation_scores(run, dataset)
+    found = part_scores(run, dataset, part)
     expected = {}
     for member, fold in enumerate(card["folds"]):
-        for image in fold["validation"]:
+        for image in fold[part]:
             own = dataset.fixations.of_images(image)
             if not len(own):
                 continue

@@ -190,6 +190,8 @@ def test_a_port_and_a_host_that_there_are_not(capsys):
     )
     code, line = refused(capsys, "--port", "0", "--host", "256.1.1.1")
     assert code == 2 and line.startswith("cannot listen on 256.1.1.1 port 0 (")
+    code, line = refused(capsys, "--port", "0", "--host", "a..b")
+    assert code == 2 and line.startswith("cannot listen on a..b port 0 (")
 
 
 def test_without_its_libraries_it_says_how_to_get_them(capsys, monkeypatch):
@@ -216,6 +218,11 @@ def test_keys_that_cannot_be_read(capsys, tmp_path, monkeypatch):
 def test_limits_that_make_no_sense(capsys):
     code, line = refused(capsys, "--queue", "-1")
     assert (code, line) == (2, "max_queue is -1; expected 0 or more")
+    for option in ("max_upload_mb", "max_megapixels"):
+        for value in ("nan", "inf", "-1", "0"):
+            code, line = refused(capsys, f"--{option.replace('_', '-')}", value)
+            assert code == 2
+            assert line == f"{option} is {float(value)}; expected a number above 0"
     code, line = refused(capsys, "--models", "icf", "icf")
     assert code == 2 and "icf-osie, icf-osie" in line
 

@@ -125,9 +125,18 @@ def test_the_papers_rule():
     assert not config.stops([*scores, 0.5], 18)
 
 
-def test_a_cache_of_all_taps_serves_some_of_them(dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("all_taps", "taps"),
+    [
+        (None, ("relu5_2", "conv5_1")),
+        (("conv4_1", "relu4_3"), ("relu4_3",)),
+    ],
+)
+def test_a_cache_of_more_maps_serves_some_of_them(
+    all_taps, taps, dataset, tmp_path, monkeypatch
+):
     scales = np.full(len(dataset), 1.25)
-    model = TrainConfig().model
+    model = TrainConfig(taps=all_taps).model
     plan = own_features.whole_plan(dataset, model, scales, "float32")
     placement = parallel.place(1, 1, jax.local_devices()[:1])
     whole = own_features.own_features(plan, dataset, model, placement)
@@ -136,7 +145,7 @@ def test_a_cache_of_all_taps_serves_some_of_them(dataset, tmp_path, monkeypatch)
         raise AssertionError("computed again")
 
     monkeypatch.setattr(own_features, "build_cache", build)
-    some = TrainConfig(taps=("relu5_2", "conv5_1")).model
+    some = TrainConfig(taps=taps).model
     plan = own_features.whole_plan(dataset, some, scales, "float32")
     cache = own_features.own_features(plan, dataset, some, placement)
     found = cache.read([2, 3], some.taps)

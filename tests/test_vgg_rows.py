@@ -38,7 +38,7 @@ def by_rows(params, image, taps, band, **options):
 def check(params, prepared, size, taps, bands):
     image = np.float32(oracles.random_image(1, *size))
     usual = vgg.vgg19_features(params, image, taps)
-    buffers = Buffers(10**9)
+    buffers = Buffers()
     for band, workers in bands:
         maps = by_rows(prepared, image, taps, band, workers=workers, buffers=buffers)
         for tap in taps:

@@ -67,7 +67,7 @@ def through(image, layers, band, stale=0.0):
         stages.append(Joint(*size, to, band // TILE, n_floats, buffers))
     if stale:
         for _ in range(len(layers) + 1):
-            buffers.give(buffers.take(n_floats, 8) * 0 + stale)
+            buffers.give(buffers.take(n_floats) * 0 + stale)
     out = np.full(sizes[-1], np.nan, np.float32)
     for first in range(0, image.shape[0], band):
         stop = min(first + band, image.shape[0])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from deepgaze_jax.cli.compilation import keep_compiled_programs
+from deepgaze_jax.cli.compilation import compiled, keep_compiled_programs
 from deepgaze_jax.cli.messages import (
     Bar,
     UsageError,
@@ -31,8 +31,10 @@ from deepgaze_jax.many_images.run import (
 from deepgaze_jax.many_images.settings import Kinds, Settings
 from deepgaze_jax.many_images.stream import Outcome, predict_pictures
 from deepgaze_jax.many_images.targets import Target, plan_targets
+from deepgaze_jax.memory import bytes_of
 from deepgaze_jax.model_cards import fold_text
 from deepgaze_jax.named_center_bias import load_center_bias
+from deepgaze_jax.ops import FeaturePrecision
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.predictor import Predictor
 from deepgaze_jax.weights import REGISTRY, cached_path, fetch
@@ -56,7 +58,8 @@ def predict(
     files: Literal["both", "npy", "png", "h5"] = "both",
     float16: bool = False,
     resume: bool = False,
-    max_memory: Annotated[float | None, unset("GB")] = None,
+    feature_precision: FeaturePrecision = "float32",
+    max_memory: Annotated[str | None, unset("2GB")] = None,
     json: bool = False,
     ray: Annotated[str | None, unset("ADDRESS")] = None,
     workers: Annotated[int | None, unset("N")] = None,
@@ -92,9 +95,11 @@ def predict(
         float16: Store log densities with half the bytes, rounded to 0.004.
         resume: Leave out the pictures of a folder, pattern or list that an
             earlier run with the same settings has finished.
-        max_memory: How much memory this process may take on a CPU: large
-            pictures go through the network in lower bands of rows then,
-            and one after another. By default what the machine has.
+        feature_precision: In what the feature network multiplies; the others
+            are for accelerators.
+        max_memory: What the whole command may take, such as 2GB or 800MB; by
+            default what there is. With less, large pictures go through
+            VGG-19 in lower bands of rows (on a CPU), one after another.
         json: Print one JSON object per picture.
         ray: Deal the pictures over the processes of the Ray cluster at this
             address, or of one on this machine: local. All machines must
@@ -108,11 +113,11 @@ def predict(
         raise UsageError("--max-memory is for this machine; leave it out with --ray")
     if not images:
         raise UsageError("no picture is named; give one or more files")
-    if max_memory is not None and not 0 < max_memory < float("inf"):
-        raise UsageError(f"--max-memory is {max_memory}; expected gigabytes above 0")
-    limit = None if max_memory is None else 1e9 * max_memory
+    limit = None if max_memory is None else bytes_of(max_memory)
     keep_compiled_programs()
-    predictor = load_pretrained(model, features=features)
+    predictor = load_pretrained(
+        model, features=features, feature_precision=feature_precision
+    )
     settings = Settings(center_bias, pixels_per_dva, fold, float16)
     _refuse_at_once(predictor, settings)
     targets, searched = targets_of(images, output)
@@ -190,10 +195,10 @@ class _Said:
         if outcome.error:
             complain(outcome.error)
         plan = outcome.plan
-        if plan is not None and self._plans:
+        if plan is not None and (plan.lowered or self._plans):
             say(
-                f"{name}: {plan.n_bands} bands of {plan.band} rows, about "
-                f"{plan.n_bytes / 1e9:.2f} GB"
+                f"{name}: in {plan.n_bands} bands of {plan.band} rows, about "
+                f"{plan.n_bytes / 1e9:.2f} GB of memory"
             )
         if not self._json:
             if not outcome.error:
@@ -218,6 +223,8 @@ class _Said:
             "model": self._predictor.name,
             "fold": outcome.fold,
             "bands": outcome.plan.n_bands if outcome.plan else 1,
+            "memory_bytes": outcome.plan.n_bytes if outcome.plan else None,
+            "programs_compiled": compiled(),
             "center_bias": self._settings.center_bias or own,
             "pixels_per_dva": self._settings.pixels_per_dva
             or self._predictor.card.get("pixels_per_dva"),

@@ -60,16 +60,14 @@ def serve(
             f"deepgaze serve needs {error.name}; pip install 'deepgaze-jax[serve]'"
         ) from error
     config = ServeConfig(
-        max_upload_bytes=round(max_upload_mb * 1e6),
-        max_pixels=round(max_megapixels * 1e6),
+        max_upload_bytes=_millions(max_upload_mb, "max_upload_mb"),
+        max_pixels=_millions(max_megapixels, "max_megapixels"),
         max_queue=queue,
         timeout_s=timeout,
         concurrency=concurrency,
         api_keys=_api_keys(api_key_file, api_key_env),
         cors_origins=cors,
     )
-    # No programs are kept on the disk: whoever sends pictures of many sizes would fill
-    # it.
     # What takes no time is checked before what does.
     listener = listen(host, port)
     with listener:
@@ -91,6 +89,14 @@ def serve(
         )
     say(f"stopped; requests answered: {app.state.service.monitor.n_answered}")
     return 0
+
+
+def _millions(number: float, name: str) -> int:
+    """Return a limit in ones."""
+    # Written so that NaN fails too; what rounds to 0 the configuration refuses.
+    if not 0 < number < float("inf"):
+        raise ConfigError(f"{name} is {number}; expected a number above 0")
+    return round(number * 1e6)
 
 
 def _api_keys(file: Path | None, variable: str | None) -> tuple[str, ...]:

@@ -5,6 +5,9 @@ what it needs and the page cache does the rest. Only maps before the ReLU are st
 (the ones after it follow from them). The file's size is known, stated and bounded
 before anything is written; an interrupted build goes on where it stopped. All of a
 cache is compared with its checksums when it is opened. Its files: `cache_folder.py`.
+
+Features come from plain convolutions on every device, while predictions on a CPU take
+Winograd's: the two differ by up to 7e-6 of a map's largest value.
 """
 
 import contextlib

@@ -34,6 +34,7 @@ _WORDS = {
     "pixels_per_dva": "pixels per degree (--pixels-per-dva)",
     "fold": "fold",
     "float16": "float16",
+    "feature_precision": "precision of features",
 }
 
 
@@ -96,6 +97,7 @@ def describe(
         "pixels_per_dva": settings.pixels_per_dva,
         "fold": settings.fold,
         "float16": settings.float16,
+        "feature_precision": predictor.feature_precision,
         "version": deepgaze_jax.__version__,
     }
 

@@ -15,7 +15,7 @@ from deepgaze_jax.band_plan import BandPlan
 from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.datasets.pipeline import read_ahead
 from deepgaze_jax.errors import DataError, InputError
-from deepgaze_jax.images import load_image
+from deepgaze_jax.images import as_bytes, load_image
 from deepgaze_jax.many_images.batches import Batches
 from deepgaze_jax.many_images.results import Stamp, stamp
 from deepgaze_jax.many_images.settings import Settings
@@ -133,6 +133,11 @@ def _predict_one(
     known = stamp(target.image)
     picture = load_image(target.image)
     size = picture.shape[:2]
+    rounded = as_bytes(picture)
+    if np.array_equal(rounded, picture):
+        # The same in a quarter of the memory.
+        picture = rounded
+    del rounded
     fold = places.predictor.fold_for(picture, settings.fold)
     scale = settings.pixels_per_dva
     plan = places.predictor.plan(size, scale, max_memory)
@@ -218,6 +223,6 @@ def _peak_bytes(predictor: Predictor, target: Target, settings: Settings) -> flo
     n_bytes = _PICTURE_BYTES * height * width
     plan = predictor.plan((height, width), settings.pixels_per_dva)
     if plan is not None:
-        return n_bytes + plan.network_bytes
+        return n_bytes + plan.own_bytes
     size = predictor.model_size((height, width), settings.pixels_per_dva)
     return n_bytes + predictor.model.peak_bytes(*size)

@@ -3,11 +3,11 @@
 import functools
 import io
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import quote
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -91,8 +91,7 @@ class _Prepared:
 def answer_all(questions: list[Question]) -> list[Answer | Exception]:
     """Return the answers to questions, in their order; an error where there is none.
 
-    The features of pictures of one size, for one model and scale, are computed
-    together.
+    Pictures of one size, for one model and scale, go through the network together.
     """
     answers: dict[int, Answer | Exception] = {}
     together: dict[Hashable, list[int]] = {}
@@ -109,13 +108,13 @@ def answer_all(questions: list[Question]) -> list[Answer | Exception]:
     for numbers in together.values():
         group = [prepared.pop(number) for number in numbers]
         try:
-            features = _features(group)
+            log_densities = _log_densities(group)
         except Exception as error:
             answers |= dict.fromkeys(numbers, error)
             continue
-        for number, one, features_of_one in zip(numbers, group, features, strict=True):
+        for number, one, log_density in zip(numbers, group, log_densities, strict=True):
             try:
-                answers[number] = _finish(one, features_of_one)
+                answers[number] = _drawn(one, log_density())
             except Exception as error:
                 answers[number] = error
     return [answers[number] for number in range(len(questions))]
@@ -141,29 +140,36 @@ def _prepare(question: Question) -> _Prepared:
     return _Prepared(question, picture, seen, fold)
 
 
-def _features(group: list[_Prepared]) -> Iterable[jax.Array]:
-    """Return the features of pictures of one size."""
-    question = group[0].question
+def _log_densities(group: list[_Prepared]) -> list[Callable[[], np.ndarray]]:
+    """Return what computes the log densities of pictures of one size, one by one."""
+    predictor = group[0].question.predictor
     pictures = [one.picture for one in group]
-    features_of = functools.partial(
-        question.predictor.features, pixels_per_dva=question.options.pixels_per_dva
-    )
     if len(group) == 1:
-        return [features_of(pictures[0])]
-    return features_of(np.stack(pictures))
+        # Large pictures take less memory than by their features, and the result is
+        # that of the library bit by bit.
+        compute, inputs = predictor.predict_picture, pictures
+    else:
+        scale = group[0].question.options.pixels_per_dva
+        inputs = predictor.features(np.stack(pictures), pixels_per_dva=scale)
+        compute = functools.partial(
+            predictor.log_density_of_features, image_size=pictures[0].shape[:2]
+        )
+    return [
+        functools.partial(
+            compute,
+            given,
+            center_bias=one.question.options.center_bias,
+            fold=one.fold,
+            pixels_per_dva=one.question.options.pixels_per_dva,
+        )
+        for one, given in zip(group, inputs, strict=True)
+    ]
 
 
-def _finish(one: _Prepared, features: jax.Array) -> Answer:
+def _drawn(one: _Prepared, log_density: np.ndarray) -> Answer:
     """Return the answer, in the form that is asked for."""
     question, size = one.question, one.picture.shape[:2]
     predictor, options = question.predictor, question.options
-    log_density = predictor.log_density_of_features(
-        features,
-        size,
-        center_bias=options.center_bias,
-        fold=one.fold,
-        pixels_per_dva=options.pixels_per_dva,
-    )
     name = fold_text(one.fold)
     own = "pooled" if name == "mixture" else f"fold {name}"
     facts = {
@@ -184,7 +190,8 @@ def _finish(one: _Prepared, features: jax.Array) -> Answer:
         }
         return Answer(json.dumps(facts).encode(), "application/json", n_pixels)
     headers = {
-        f"X-DeepGaze-{name.replace('_', '-').title()}": str(value)
+        # The name of a model's file may have any letters, a header has ASCII.
+        f"X-DeepGaze-{name.replace('_', '-').title()}": quote(str(value), " (),:+=@")
         for name, value in facts.items()
         if value is not None
     }

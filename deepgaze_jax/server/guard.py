@@ -85,6 +85,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         path, begun = scope["path"], time.monotonic()
+        head = scope["method"] == "HEAD"
+        if head:  # What GET says, without its body.
+            scope = {**scope, "method": "GET"}
         status, complete = 0, False
 
         async def send_on(message: Message) -> None:
@@ -96,6 +99,8 @@ class Guard:
                     headers.setdefault(name, value)
                 if path.startswith("/v1/predict"):
                     headers.setdefault("Cache-Control", "no-store")
+            if head and "body" in message:
+                message = {**message, "body": b""}
             for piece in _pieces(message):
                 try:
                     async with asyncio.timeout(self._send_timeout_s):

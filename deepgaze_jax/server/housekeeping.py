@@ -1,11 +1,10 @@
 """Memory that would grow with every new size of picture is given back now and then."""
 
-import ctypes
 import gc
-import sys
 
 import jax
 
+from deepgaze_jax.memory import give_back_memory
 from deepgaze_jax.programs import features_program, log_density_program
 
 __all__ = ["Housekeeping"]
@@ -33,10 +32,7 @@ class Housekeeping:
         self._seen = 0  # Clearing begins to count anew.
         jax.clear_caches()
         gc.collect()
-        if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-            if trim is not None:
-                trim(0)
+        give_back_memory()
 
     @staticmethod
     def _n_compiled() -> int:

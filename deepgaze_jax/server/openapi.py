@@ -249,7 +249,7 @@ def _form() -> dict[str, Any]:
 
 
 _SAID = {
-    "X-DeepGaze-Model": _header("name of the model"),
+    "X-DeepGaze-Model": _header("name of the model, percent-encoded"),
     "X-DeepGaze-Fold": _header("mixture, or the number of a fold"),
     "X-DeepGaze-Center-Bias": _header("pooled, fold K, or a name"),
     "X-DeepGaze-Pixels-Per-Dva": _header("that was used, if known", _NUMBER),

@@ -25,15 +25,16 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: it is taken, not allowed, or the host is not of this machine.
     """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"the port is {port}; expected 0 to 65535")
     try:
-        if not 0 <= port <= 65535:
-            raise ConfigError(f"the port is {port}; expected 0 to 65535")
         family, *_, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         return socket.create_server(address, family=family, backlog=2048)
-    except OSError as error:
-        why = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        # Names of hosts that cannot be encoded are no OSError.
+        why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"cannot listen on {host} port {port} ({why}); give another --port (0 for "
             "any) or --host, or stop what listens there"
@@ -67,6 +68,9 @@ def serve(
         access_log=access_log,
         server_header=False,
         lifespan="on",
+        # Whatever else is installed: this one bounds the headers of a request.
+        http="h11",
+        ws="none",
         # What is left then are clients that do not read.
         timeout_graceful_shutdown=math.ceil(service.config.timeout_s),
     )

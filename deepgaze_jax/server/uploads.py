@@ -1,5 +1,6 @@
 """The picture of a request: streamed, counted while it is read, never unpacked here."""
 
+import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def check_headers(headers: Headers, max_bytes: int) -> bool:
             f"the content is encoded as {encoding[:40]!r}; send the picture as it is",
         )
     announced = headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes + _FORM_BYTES * form:
+    if announced.isdecimal() and int(announced) > max_bytes + _FORM_BYTES * form:
         raise too_long(int(announced), max_bytes)
     return form
 
@@ -79,7 +80,11 @@ async def read_upload(request: Request, max_bytes: int, *, form: bool) -> Upload
     try:
         if form:
             return await _read_form(request, stream, max_bytes)
-        data = b"".join([chunk async for chunk in stream])
+        # Not a list of chunks: each could be one byte.
+        body = io.BytesIO()
+        async for chunk in stream:
+            body.write(chunk)
+        data = body.getvalue()
     except ClientDisconnect:
         raise Problem(400, "the client went away before all of its picture") from None
     if not data:
@@ -117,6 +122,9 @@ async def _read_form(
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,
     )
+    # In memory, as it is without a form: whose picture it is, is nobody's business, and
+    # the disk may be one that cannot be written.
+    parser.spool_max_size = max_bytes + _FORM_BYTES
     try:
         form = await parser.parse()
     except MultiPartException as error:

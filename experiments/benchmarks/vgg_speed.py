@@ -7,6 +7,9 @@ meets all alike; medians after a first call. PyTorch (where installed) runs in i
 mode, channels last, with as many threads. Errors are largest differences from PyTorch
 in float64 (or from the plain convolutions) over the largest value, tap by tap. `--json
 FILE` keeps the result.
+
+Layer by layer, the time of all bands with one worker stands beside that of the plain
+convolution of the same maps: what is the faster of the two is what a prediction takes.
 """
 
 import argparse
@@ -18,11 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from deepgaze_jax import vgg, vgg_rows
+from deepgaze_jax import vgg, vgg_rows, winograd
+from deepgaze_jax.ops import convolution
 from deepgaze_jax.weights import load_features
 from deepgaze_jax.windows import Buffers
 
@@ -50,6 +56,74 @@ def torch_features(params: Any, dtype: str) -> Callable[[np.ndarray], dict[str, 
     return features
 
 
+def by_layer(
+    fast: Any, usual: Any, image: np.ndarray, band: int, repeats: int
+) -> list[dict[str, Any]]:
+    """Return milliseconds of each convolution, in bands and plain."""
+    size = image.shape[:2]
+    names = {
+        id(values["bias"]): name for name, values in fast.items() if "bias" in values
+    }
+    spent: dict[str, float] = {}
+
+    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(
+            source: Any, kernel: Any, bias: Any, *arguments: Any, **options: Any
+        ) -> Any:
+            start = time.perf_counter()
+            window = function(source, kernel, bias, *arguments, **options)
+            if window is not None:
+                jax.block_until_ready(window.values)
+            name = names[id(bias)]
+            spent[name] = spent.get(name, 0) + time.perf_counter() - start
+            return window
+
+        return call
+
+    def run() -> dict[str, float]:
+        spent.clear()
+        vgg_rows.features_by_rows(
+            fast,
+            lambda first, stop: image[first:stop],
+            size,
+            TAPS,
+            lambda *_: None,
+            band,
+            buffers=buffers,
+        )
+        return dict(spent)
+
+    buffers = Buffers()
+    with (
+        mock.patch.object(winograd, "convolve", timed(winograd.convolve)),
+        mock.patch.object(winograd, "convolve_image", timed(winograd.convolve_image)),
+    ):
+        run()
+        runs = [run() for _ in range(repeats)]
+    plain = jax.jit(lambda x, values: jnp.maximum(convolution(x, values), 0))
+    layers, channels = [], 3
+    rng = np.random.default_rng(0)
+    for name in runs[0]:
+        grid = vgg.tap_grid(name, *size)
+        x = jax.device_put(rng.uniform(0, 1, (1, *grid, channels)).astype(np.float32))
+        call = lambda: jax.block_until_ready(plain(x, usual[name]))  # noqa: B023, E731
+        call()
+        direct = statistics.median(seconds(call) for _ in range(repeats))
+        layers.append(
+            {
+                "layer": name,
+                "grid": list(grid),
+                "channels": [channels, vgg.tap_channels(name)],
+                "milliseconds_in_bands": round(
+                    1000 * statistics.median(one[name] for one in runs), 1
+                ),
+                "milliseconds_plain": round(1000 * direct, 1),
+            }
+        )
+        channels = vgg.tap_channels(name)
+    return layers
+
+
 def seconds(call: Callable[[], Any]) -> float:
     """Return the time of one call."""
     start = time.perf_counter()
@@ -61,7 +135,8 @@ def main() -> None:
     """Print all times, ratios and errors as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(560, 747))
-    parser.add_argument("--band", type=int, default=128, help="rows, see BandPlan")
+    parser.add_argument("--band", type=int, default=192)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -69,19 +144,16 @@ def main() -> None:
     image = rng.uniform(0, 255, (*arguments.size, 3)).astype(np.float32)
     weights = load_features("vgg19")
     usual, fast = jax.device_put(weights), vgg_rows.prepare(weights)
-    buffers = Buffers(10**9)
+    buffers = Buffers()
+    maps = {
+        tap: np.empty((*vgg.tap_grid(tap, *arguments.size), 512), np.float32)
+        for tap in TAPS
+    }
+
+    def take(tap: str, first: int, rows: np.ndarray) -> None:
+        maps[tap][first : first + len(rows)] = rows
 
     def by_rows() -> dict[str, np.ndarray]:
-        out = {
-            tap: np.empty(
-                (*vgg.tap_grid(tap, *arguments.size), vgg.tap_channels(tap)), "f4"
-            )
-            for tap in TAPS
-        }
-
-        def take(tap: str, first: int, maps: np.ndarray) -> None:
-            out[tap][first : first + len(maps)] = maps
-
         vgg_rows.features_by_rows(
             fast,
             lambda first, stop: image[first:stop],
@@ -89,10 +161,10 @@ def main() -> None:
             TAPS,
             take,
             arguments.band,
-            workers=2,
+            workers=arguments.workers,
             buffers=buffers,
         )
-        return out
+        return maps
 
     plain = jax.jit(lambda params, x: vgg.vgg19_features(params, x, TAPS))
     calls = {
@@ -128,6 +200,9 @@ def main() -> None:
             }
             for name, found in ((name, calls[name]()) for name in calls)
         },
+        "layers": by_layer(
+            fast, usual, image, arguments.band, min(arguments.repeats, 5)
+        ),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "jax": jax.__version__,
     }

@@ -11,8 +11,18 @@ worker.onmessage = ({ data: { id, result, error } }) => {
   else resolve(result);
 };
 
+let broken = null;
+
+// Its modules could not be loaded: no answer will ever come.
+worker.onerror = () => {
+  broken = new Error("The page could not be loaded as a whole. Load it again.");
+  for (const { reject } of waiting.values()) reject(broken);
+  waiting.clear();
+};
+
 /** Returns a promise of what a task of worker.js returns. */
 export function analyse(task, ...args) {
+  if (broken) return Promise.reject(broken);
   const id = ++last;
   return new Promise((resolve, reject) => {
     waiting.set(id, { resolve, reject });

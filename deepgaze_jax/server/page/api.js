@@ -78,7 +78,7 @@ export async function predict(picture, { model, centerBias, pixelsPerDva }, sign
       "Content-Type": picture.type || "application/octet-stream",
     },
   });
-  const said = (name) => response.headers.get(`X-DeepGaze-${name}`);
+  const said = (name) => decodeURIComponent(response.headers.get(`X-DeepGaze-${name}`) ?? "");
   return {
     buffer: await response.arrayBuffer(),
     model: said("Model"),

@@ -272,6 +272,11 @@ function compare() {
   }
   nameSlots();
   refresh();
+  // What was not shown has not followed the settings.
+  const wanted = JSON.stringify(settings.predictionSettings());
+  for (const slot of shown()) {
+    if (slot.settings && JSON.stringify(slot.settings) !== wanted) compute(slot);
+  }
 }
 
 async function showGallery() {

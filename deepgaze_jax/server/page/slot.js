@@ -24,8 +24,10 @@ export class Slot {
     this.name = "";
     this.picture = null;
     this.result = null;
+    this.settings = null;
     this.fixations = [];
-    analyse("forget", this.key);
+    // Where the worker is broken, whoever asks for a result is told.
+    analyse("forget", this.key).catch(() => {});
     this.#show();
   }
 
@@ -69,6 +71,7 @@ export class Slot {
       controller.signal.throwIfAborted();
       const file = new Blob([answer.buffer], { type: "application/x-npy" });
       this.#finish({ ...result, file });
+      this.settings = settings;
       this.panel.settings(`${describe(answer, result)} · ${fixed(seconds(), 1)} s`);
       return `${this.name}: done. ${result.width} × ${result.height} pixels.`;
     } catch (error) {
