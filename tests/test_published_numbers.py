@@ -3,6 +3,7 @@
 import re
 
 import published
+import published_search
 import pytest
 from published_sentences import SENTENCES
 from published_tables import NOT_MEASURED, TABLES
@@ -12,6 +13,9 @@ from deepgaze_jax.cli import main as deepgaze
 from deepgaze_jax.evaluation import find_cache
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.prediction import load_pretrained
+
+TABLES = {**TABLES, **published_search.TABLES}
+SENTENCES = [*SENTENCES, *published_search.SENTENCES]
 
 
 @pytest.mark.parametrize(("name", "header"), list(TABLES))

@@ -53,9 +53,10 @@ def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "BASE", base)
     monkeypatch.setattr(experiment, "REFERENCE", str(reference))
     monkeypatch.setattr(
-        experiment, "VARIANTS", {"two": {"widths": (6, 1), "n_seeds": 2}, "not": {}}
+        experiment,
+        "VARIANTS",
+        {"two": {"widths": (6, 1), "n_seeds": 2, "only_folds": (0, 3, 6)}, "not": {}},
     )
-    monkeypatch.setattr(experiment, "TEN_FOLDS", ())
     output = tmp_path / "table.csv"
     argv = ["x", "--data", folder, "--runs", tmp_path / "runs", "-o", output]
     monkeypatch.setattr(sys, "argv", list(map(str, [*argv, "--only", "two"])))
@@ -101,4 +102,5 @@ def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     before = output.read_text()
     experiment.main()
     assert output.read_text() == before
-    assert json.loads(rows[0]["changes"]) == {"widths": [6, 1], "n_seeds": 2}
+    changes = {"widths": [6, 1], "n_seeds": 2, "only_folds": [0, 3, 6]}
+    assert json.loads(rows[0]["changes"]) == changes

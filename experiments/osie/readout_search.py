@@ -4,9 +4,9 @@
         --runs runs/readouts
 
 Each variant changes the readout or its training, and is trained with one or more seeds
-of folds 0, 3 and 6; the best again on all ten folds (`TEN_FOLDS`). Each image is scored
-by the best epochs of the fold that has it in its validation part: by every seed alone
-(the mean is shown as `single`), by the mean density of the first two, three, ... seeds
+of folds 0, 3 and 6, or of all ten where its name says so. Each image is scored by the
+best epochs of the fold that has it in its validation part: by every seed alone (the
+mean is shown as `single`), by the mean density of the first two, three, ... seeds
 (`mixture`), and by one readout that has them side by side (`joined`, the geometric mean
 of the densities, see `joined_seeds.py`). Differences are paired, image by image, with
 the readout of the paper as it is released (`REFERENCE`). Test parts are not looked at.
@@ -45,20 +45,19 @@ from deepgaze_jax.training import TrainConfig, train
 Gains = tuple[np.ndarray, np.ndarray]
 
 BASE = TrainConfig(pixels_per_dva=24.0, patience=20)
-THREE_FOLDS = (0, 3, 6)
 
 #: What the others are compared with: one seed, the readout (16, 32, 2, 1).
 REFERENCE = "deepgaze2-osie"
 
+_THREE = {"only_folds": (0, 3, 6)}
+
 #: Fields of the configuration that are not those of `deepgaze2.py`.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "two-layers-16": {"widths": (16, 1), "n_seeds": 3},
-    "two-layers-48": {"widths": (48, 1)},
-    "three-layers-48-32": {"widths": (48, 32, 1)},
+    "two-layers-16": {"widths": (16, 1), "n_seeds": 3, **_THREE},
+    "two-layers-48": {"widths": (48, 1), **_THREE},
+    "three-layers-48-32": {"widths": (48, 32, 1), **_THREE},
+    "two-layers-16-short-ten-folds": {"widths": (16, 1), "n_seeds": 2, "epochs": 12},
 }
-
-#: Variants that are trained on all ten folds as well.
-TEN_FOLDS: tuple[str, ...] = ()
 
 
 def fixation_scores(
@@ -168,7 +167,7 @@ def lines(
         released: images and gains of the reference.
     """
     log = [json.loads(text) for text in (run / "log.jsonl").open(encoding="utf-8")]
-    changes = VARIANTS[name.removesuffix("-ten-folds")]
+    changes = VARIANTS[name]
     found = []
     for way, n_seeds, (images, gain), size in ways(run, dataset):
         reference = released[1][np.searchsorted(released[0], images)]
@@ -201,22 +200,11 @@ def lines(
     return found
 
 
-def configurations() -> dict[str, TrainConfig]:
-    """Return what is trained, by the names of its runs."""
-    three = {
-        name: dataclasses.replace(BASE, only_folds=THREE_FOLDS, **changes)
-        for name, changes in VARIANTS.items()
-    }
-    ten = {
-        f"{name}-ten-folds": dataclasses.replace(BASE, **VARIANTS[name])
-        for name in TEN_FOLDS
-    }
-    return three | ten
-
-
 def main() -> None:
     """Train what is missing and is wanted, and write the table."""
-    configs = configurations()
+    configs = {
+        name: dataclasses.replace(BASE, **changes) for name, changes in VARIANTS.items()
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--runs", type=Path, required=True)

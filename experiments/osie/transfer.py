@@ -23,6 +23,7 @@ Time on 2 cores: about 5 minutes, with nothing cached. Memory: 2 GB.
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from deepgaze_jax.files import write_text
 from deepgaze_jax.metrics import auc, bootstrap_interval, log_likelihood
 from deepgaze_jax.prediction import load_pretrained
 
-MODELS = ("deepgaze2-osie", "deepgaze2-osie-paper", "deepgaze1-osie", "icf-osie")
+MODELS = ("deepgaze2-osie", "deepgaze1-osie", "icf-osie")
 SOURCES: dict[str, tuple[dict[str, Any], CleaningOptions]] = {
     "figrim": ({"presentations": ("enc",)}, CleaningOptions(first_fixation="drop")),
     "salicon": ({}, CleaningOptions()),
@@ -61,18 +62,19 @@ def read_source(name: str, source: str, work: Path) -> FixationDataset:
 
 
 def scores(
-    dataset: FixationDataset, pixels_per_dva: float | None
+    dataset: FixationDataset, models: Sequence[str], pixels_per_dva: float | None
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the scores of every model on every image, bits per fixation.
 
     Args:
         dataset: pictures and fixations.
+        models: names or files.
         pixels_per_dva: of the pictures; None where it is not known.
     """
     cross_fit = CrossFit(dataset)
-    predictors = {name: load_pretrained(name) for name in MODELS}
+    predictors = {name: load_pretrained(name) for name in models}
     found: dict[str, dict[str, list[float]]] = {
-        name: {"ig": [], "ig_own_center_bias": [], "auc": []} for name in MODELS
+        name: {"ig": [], "ig_own_center_bias": [], "auc": []} for name in models
     }
     found["center-bias"] = {"ll": [], "auc": []}
     for index in range(len(dataset)):
@@ -108,7 +110,7 @@ def scores(
 
 
 def summary(found: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
-    """Return means, intervals, and the two readouts of VGG-19 compared."""
+    """Return means and intervals, and how much better the first model is, paired."""
 
     def of(values: np.ndarray) -> dict[str, float]:
         low, high = bootstrap_interval(values)
@@ -118,8 +120,13 @@ def summary(found: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
         name: {key: of(values) for key, values in own.items()}
         for name, own in found.items()
     }
-    first, second = (found[name]["ig"] for name in MODELS[:2])
-    return {"models": models, "released_minus_paper": of(first - second)}
+    first, *others = (name for name, own in found.items() if "ig" in own)
+    return {
+        "models": models,
+        f"{first} minus": {
+            other: of(found[first]["ig"] - found[other]["ig"]) for other in others
+        },
+    }
 
 
 def main() -> None:
@@ -127,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--figrim", required=True)
     parser.add_argument("--salicon", required=True)
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--pixels-per-dva", type=float, default=35.0)
     parser.add_argument("-o", "--output", default=RESULTS / "osie_transfer.json")
     arguments = parser.parse_args()
@@ -140,7 +148,7 @@ def main() -> None:
                 "n_subjects": len(np.unique(dataset.fixations.subject)),
                 "by_pixels_per_dva": {
                     "unknown" if scale is None else f"{scale:g}": summary(
-                        scores(dataset, scale)
+                        scores(dataset, arguments.models, scale)
                     )
                     for scale in (None, arguments.pixels_per_dva)
                 },
