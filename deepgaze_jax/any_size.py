@@ -20,7 +20,7 @@ from jax.scipy.special import logsumexp
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.grids import Sampling
 from deepgaze_jax.model import FixationModel, mixture
-from deepgaze_jax.ops import pooled_size, same_padding
+from deepgaze_jax.ops import FeaturePrecision, pooled_size, same_padding
 
 __all__ = ["Sizes", "log_density"]
 
@@ -82,7 +82,7 @@ class Sizes:
                 )
         # From the first side on that is rounded another way, none is taken.
         other = sides[(own != wanted) & (sides >= sizes.smallest)]
-        largest = min([_LARGEST, int(_LARGEST / scale), *(int(k) - 1 for k in other[:1])])
+        largest = min(_LARGEST, int(_LARGEST / scale), *(int(k) - 1 for k in other[:1]))
         if largest < sizes.smallest:
             raise ConfigError(f"scale {scale!r} is no fraction; use a simpler one")
         return dataclasses.replace(sizes, largest=largest)
@@ -236,6 +236,7 @@ def log_density(
     params: Params,
     center_bias: np.ndarray,
     picture: jax.Array,
+    precision: FeaturePrecision = "float32",
 ) -> jax.Array:
     """Return the log density of a picture, the mixture of folds.
 
@@ -246,6 +247,7 @@ def log_density(
         params: readout and finalizer parameters with a leading fold axis.
         center_bias: [75, 100], natural log.
         picture: RGB 0..255, [H, W, 3], H and W symbolic or not.
+        precision: of the network's products, see `ops.convolution`.
 
     Returns:
         float32 [H, W], log-sum-exp 0.
@@ -259,8 +261,9 @@ def log_density(
     for axis in range(2):
         taps = _shrink_taps(model_size[axis], model.downsample, model.sampling)
         image = taps.apply(image, axis)
-    maps = model.feature_network.features(feature_params, image[None], model.taps)
-    features = jnp.concatenate([maps[tap][0] for tap in model.taps], axis=-1)
+    options = {} if precision == "float32" else {"precision": precision}
+    maps = model.feature_network.features(feature_params, image, model.taps, **options)
+    features = jnp.concatenate([maps[tap] for tap in model.taps], axis=-1)
 
     stride, sampling = model.readout_stride, model.sampling
     grid_size = [_shrunk(size, stride, sampling) for size in model_size]
