@@ -6,6 +6,7 @@ and for how long it can be read.
 """
 
 import datetime
+import importlib.util
 import json
 import zipfile
 from collections.abc import Sequence
@@ -74,6 +75,11 @@ def export_program(
         raise ConfigError(
             f"platforms is {list(platforms)}; expected some of cpu, cuda, rocm, tpu"
         )
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ConfigError(
+            "programs need flatbuffers, which is not installed; pip install "
+            "'deepgaze-jax[export]'"
+        )
     sizes = any_size.Sizes.of(predictor.model, predictor.image_scale())
     program = _program(predictor, sizes, platforms)
     card = {
@@ -106,8 +112,7 @@ def _program(
     predictor: Predictor, sizes: any_size.Sizes, platforms: Sequence[str]
 ) -> bytes:
     """Return the program of a model, as jax.export writes it."""
-    has_weights = predictor.model.feature_network.has_weights
-    feature_params = predictor.feature_stage.params if has_weights else {}
+    feature_params = predictor.feature_stage.params
     params = {name: predictor.params[name] for name in ("readout", "finalizer")}
 
     def log_density(picture: jax.Array) -> jax.Array:
@@ -129,10 +134,4 @@ def _program(
     height, width = export.symbolic_shape("height, width", constraints=constraints)
     picture: Any = jax.ShapeDtypeStruct((height, width, 3), np.float32)
     exported = export.export(jax.jit(log_density), platforms=platforms)(picture)
-    try:
-        return bytes(exported.serialize())
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"a program needs {error.name}, which is not installed; pip install "
-            "'deepgaze-jax[export]'"
-        ) from error
+    return bytes(exported.serialize())

@@ -39,7 +39,7 @@ def _blur_of_map(
     blur = blur_matrix(map_cells.shape[0], sigma, radius, truncate)
     # Of numbers a constant of the program; cells of `any_size` are none.
     numbers = np if isinstance(map_cells, np.ndarray) else jnp
-    repeat = numbers.float32(map_cells[:, None] == numbers.arange(map_size))
+    repeat = numbers.float32(map_cells[:, None] == numbers.arange(map_size)[None])
     return jnp.matmul(blur, repeat, precision=_EXACT)
 
 
