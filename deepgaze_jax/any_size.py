@@ -165,7 +165,7 @@ def _shrink_taps(size: Size, factor: int, sampling: Sampling) -> _Taps:
     """Return what `grids.shrink` does, for one axis."""
     first = _numbers(_shrunk(size, factor, sampling))[:, None] * factor
     if sampling == "nearest":
-        return _Taps(first, jnp.ones(first.shape))
+        return _Taps(first, jnp.ones(first.shape, jnp.float32))
     before, _ = same_padding(size, factor)
     index = first - before + np.arange(factor, dtype=np.int32).reshape(1, -1)
     inside = jnp.float32((index >= 0) & (index < size))
@@ -205,7 +205,7 @@ def _map_cells(model: FixationModel, size: Size, map_size: Size) -> jax.Array:
 
 def _counts(cells: jax.Array, n: Size) -> jax.Array:
     """Return how often each of n cells is read, float32 [n]."""
-    return jnp.zeros(n).at[cells].add(1.0)
+    return jnp.zeros(n, jnp.float32).at[cells].add(1)
 
 
 def _log_outer(rows: jax.Array, columns: jax.Array) -> jax.Array:

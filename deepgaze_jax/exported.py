@@ -1,8 +1,8 @@
 """A model as one file that JAX runs without this package.
 
 The file is a zip archive of two members: `program`, the bytes of `jax.export` (a
-StableHLO program with all parameters inside of it), and `card.json`, what the program is
-and for how long it can be read.
+StableHLO program with all parameters inside of it), and `card.json`, what the program
+is and for how long it can be read.
 """
 
 import datetime

@@ -159,7 +159,7 @@ def _blur(plane: jax.Array, sigma: float) -> jax.Array:
     if not all(isinstance(size, int) for size in plane.shape):
         # Of `any_size`: no pieces can be cut from an axis of unknown length.
         rows, columns = (
-            blur_matrix(size, float(sigma), RADIUS_PX) for size in plane.shape
+            blur_matrix(size, np.float32(sigma), RADIUS_PX) for size in plane.shape
         )
         half = jnp.matmul(rows, plane, precision=_EXACT)
         return jnp.matmul(half, columns.T, precision=_EXACT)

@@ -81,9 +81,9 @@ def read(path):
     ("settings", "input_scale", "sizes"),
     [
         (VGG, 35 / 24, [(16, 16), (61, 140)]),
-        (VGG | {"downsample": 3, "readout_stride": 6}, 0.6, [(70, 41), (39, 95)]),
-        (LAYER_NORM, 1.0, [(64, 48), (37, 90)]),
-        (ALEXNET, 1.25, [(37, 54), (101, 64)]),
+        (VGG | {"downsample": 3, "readout_stride": 6}, 0.6, [(39, 95)]),
+        (LAYER_NORM, 1.0, [(37, 90)]),
+        (ALEXNET, 1.25, [(101, 64)]),
         (ICF, 1.5, [(61, 47)]),
     ],
     ids=["enlarged", "shrunk", "layer_norm", "alexnet", "icf"],
