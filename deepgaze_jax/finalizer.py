@@ -36,8 +36,10 @@ def _blur_of_map(
 
     `map_cells` [cells] says which map cell each cell of the grid repeats.
     """
-    blur = blur_matrix(len(map_cells), sigma, radius, truncate)
-    repeat = np.float32(map_cells[:, None] == np.arange(map_size))
+    blur = blur_matrix(map_cells.shape[0], sigma, radius, truncate)
+    # Of numbers a constant of the program; cells of `any_size` are none.
+    numbers = np if isinstance(map_cells, np.ndarray) else jnp
+    repeat = numbers.float32(map_cells[:, None] == numbers.arange(map_size)[None])
     return jnp.matmul(blur, repeat, precision=_EXACT)
 
 

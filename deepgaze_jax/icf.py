@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from deepgaze_jax.errors import InputError
-from deepgaze_jax.ops import pool_max
+from deepgaze_jax.ops import blur_matrix, pool_max
 
 __all__ = [
     "RADIUS_PX",
@@ -156,6 +156,13 @@ def _maps(plane: jax.Array) -> jax.Array:
 
 def _blur(plane: jax.Array, sigma: float) -> jax.Array:
     """Return a plane [height, width] blurred along both axes, edges repeated."""
+    if not all(isinstance(size, int) for size in plane.shape):
+        # Of `any_size`: no pieces can be cut from an axis of unknown length.
+        rows, columns = (
+            blur_matrix(size, np.float32(sigma), RADIUS_PX) for size in plane.shape
+        )
+        half = jnp.matmul(rows, plane, precision=_EXACT)
+        return jnp.matmul(half, columns.T, precision=_EXACT)
     rows = [
         jnp.matmul(weights, plane[seen], precision=_EXACT)
         for seen, weights in _pieces(plane.shape[0], sigma)

@@ -425,8 +425,10 @@ def blur_matrix(
             return weight
         return jnp.where(distance <= jnp.ceil(truncate * sigma), weight, 0)
 
-    # Large constants would lie in memory several times, with the program's text.
-    numbers = np.arange if size <= _FEW_CELLS else jnp.arange
+    # Large constants would lie in memory several times, with the program's text; the
+    # sizes of `any_size` are no numbers.
+    constant = isinstance(size, int) and size <= _FEW_CELLS
+    numbers = np.arange if constant else jnp.arange
     cell, tap = numbers(size), np.arange(radius + 1)
     taps = gaussian(tap)
     total = 2 * taps.sum() - taps[0]

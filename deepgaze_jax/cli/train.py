@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
-from deepgaze_jax import training
+from deepgaze_jax import exported, training
 from deepgaze_jax.cli.compilation import keep_compiled_programs
 from deepgaze_jax.cli.messages import Bar, UsageError, say
 from deepgaze_jax.cli.options import output as output_option
@@ -17,6 +17,7 @@ from deepgaze_jax.cli.processes import together
 from deepgaze_jax.datasets.opening import read_dataset
 from deepgaze_jax.errors import InputError
 from deepgaze_jax.model_files import read_card
+from deepgaze_jax.prediction import load_pretrained
 
 __all__ = ["ProgressBars", "export", "train"]
 
@@ -154,10 +155,21 @@ def export(
     """Write the model of a training run to one file, with its card.
 
     Args:
-        run: Folder of the run.
-        output: A .safetensors file.
-        evaluation: Summary from `deepgaze evaluate`, for the card.
+        run: Folder of the run; for a .jaxexport file any model.
+        output: A .safetensors file, or a .jaxexport file: the model and
+            its feature network as one program that needs nothing but JAX.
+        evaluation: Summary from `deepgaze evaluate`, for the card of a
+            .safetensors file.
     """
+    if output.suffix == exported.SUFFIX:
+        if evaluation is not None:
+            raise UsageError(
+                "--evaluation is of .safetensors files; export one, and a "
+                f"{exported.SUFFIX} file from it"
+            )
+        exported.export_program(load_pretrained(str(run)), output)
+        print(output)
+        return 0
     summary = None
     if evaluation is not None:
         try:
