@@ -56,3 +56,9 @@ def release(
     released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
     export_run(model, released, summary, half_kernels=joined)
     print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Return the records of a run, one an epoch."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]

@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, read_log
 from matplotlib.figure import Figure
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -188,7 +188,7 @@ def main() -> None:
             train(of_people(dataset, model.n_people), config, run, resume=True)
         found = likelihoods(run, dataset)
         own = np.array([found[name] for name in names]) - baseline
-        log = [json.loads(line) for line in (run / "log.jsonl").open(encoding="utf-8")]
+        log = read_log(run)
         seconds = sum(x["seconds_training"] + x["seconds_validation"] for x in log)
         n_images = np.mean([len(fold["train"]) for fold in load_model(run)[1]["folds"]])
         rows.append(row(model, n_images, own, released, seconds))

@@ -38,7 +38,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, read_log
 from matplotlib.figure import Figure
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -128,7 +128,7 @@ def gains(run: Path, dataset: FixationDataset) -> np.ndarray:
 
 def row(tapset: TapSet, run: Path, gain: np.ndarray, five: np.ndarray) -> dict:
     """Return the line of a finished set."""
-    log = [json.loads(line) for line in (run / "log.jsonl").open(encoding="utf-8")]
+    log = read_log(run)
     low, high = bootstrap_interval(gain)
     below, above = paired_interval(gain, five)
     return {
@@ -183,11 +183,11 @@ def summary(rows: list[dict]) -> dict[str, object]:
         "random": {
             "n": len(chance),
             "n_of_block_5": len(of_block_5),
-            "better_than_the_five": sum(
-                r["validation_information_gain"] > five for r in chance
+            "better_than_the_five": int(
+                sum(r["validation_information_gain"] > five for r in chance)
             ),
-            "clearly_better": sum(r["less_the_five_low"] > 0 for r in chance),
-            "clearly_worse": sum(r["less_the_five_high"] < 0 for r in chance),
+            "clearly_better": sum(bool(r["less_the_five_low"] > 0) for r in chance),
+            "clearly_worse": sum(bool(r["less_the_five_high"] < 0) for r in chance),
             "best": max((r["validation_information_gain"] for r in chance), default=0),
         },
         "tap_among_random_sets": adds,
