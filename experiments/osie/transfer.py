@@ -33,7 +33,7 @@ from _osie import RESULTS
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.cleaning import CleaningOptions, clean
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
-from deepgaze_jax.datasets.validation import validate_recording
+from deepgaze_jax.datasets.validation import validate
 from deepgaze_jax.datasets.writing import write_recording
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.files import write_text
@@ -52,7 +52,7 @@ def read_source(name: str, source: str, work: Path) -> FixationDataset:
     options, cleaning = SOURCES[name]
     recording = clean(readers.read(name, source, **options), cleaning)
     accepted = ("images_missing", "images_unreadable")
-    report = validate_recording(recording, accepted)
+    report = validate(recording, accepted)
     if report.problems:
         raise SystemExit(f"{name}: {report.problems}")
     write_recording(recording, work, name, report, False)
