@@ -23,66 +23,6 @@ def shown_images():
     }
 
 
-def spread(one):
-    return [one["mean"], one["low"], one["high"]]
-
-
-def features_times_readout():
-    found = stored("osie_features_times_readout.json")
-    return {
-        features: [
-            spread(found["information_gain"][f"{features}, linear"]),
-            spread(found["information_gain"][f"{features}, deep"]),
-            spread(gain),
-        ]
-        for features, gain in found["deep_minus_linear"].items()
-    }
-
-
-def numbers_of(row, *names):
-    return [float(row[name]) for name in names]
-
-
-def growth():
-    """Rows from few to many, without the one that is in the stored table twice."""
-    rows = {}
-    for row in stored("osie_growth.csv"):
-        less = ("less_the_released", "less_the_released_low", "less_the_released_high")
-        title = f"{row['n']} images" if row["grows"] == "images" else None
-        title = title or f"280 images, {row['n']} of 15 people"
-        rows[title] = [
-            numbers_of(row, "train_images_per_fold"),
-            numbers_of(row, "information_gain", "low", "high"),
-            numbers_of(row, *less),
-        ]
-    return {title: cells for title, cells in rows.items() if "15 of 15" not in title}
-
-
-def tap_rows(*kinds):
-    rows = {}
-    for row in stored("osie_taps.csv"):
-        if row["kind"] not in kinds:
-            continue
-        title = f"`{row['taps']}`"
-        if row["kind"] == "five":
-            title = "the paper's five" + ", another seed" * (row["seed"] != "0")
-        elif row["kind"] == "many":
-            title = "all eight" if row["block"] == "5" else "all four before the ReLU"
-            title += f" of block {row['block']}"
-        elif row["kind"] == "one left out":
-            (out,) = {*FIVE} - {*row["taps"].split("+")}
-            title = f"without `{out}`"
-        less = ("less_the_five", "less_the_five_low", "less_the_five_high")
-        rows[title] = [
-            numbers_of(row, "validation_information_gain", "low", "high"),
-            numbers_of(row, *less),
-        ]
-    return rows
-
-
-FIVE = ("conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4")
-
-
 STUDY_TABLES = {
     (
         EXPERIMENTS,
@@ -107,7 +47,20 @@ def sure_of_icf():
     ]
 
 
+def depth_on_alexnet():
+    from deepgaze_jax.model_files import load_model
+
+    linear = load_model("deepgaze1-osie")[1]["scores"]["validation_information_gain"]
+    deep = stored("osie_features_times_readout_validation.json")["AlexNet, deep"]
+    return [sum(linear) / len(linear), sum(deep) / len(deep)]
+
+
 STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"does not help on AlexNet; here it does, ([\d.]+) -> ([\d.]+) \(validation",
+        depth_on_alexnet,
+    ),
     (
         EXPERIMENTS,
         r"above 0 on one of the nine: `1150\.jpg`, ([\d.]+) \(([\d.]+) to ([\d.]+)\), "

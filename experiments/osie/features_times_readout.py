@@ -14,8 +14,11 @@ means, what the deep readout is worth with each kind of features, what the featu
 worth with each readout, and interactions (the readout's worth with the first features
 minus that with the second), with paired intervals over images.
 
+The validation gain of each fold of what was trained here is in
+`osie_features_times_readout_validation.json`.
+
 A finished run is not trained again, an interrupted one goes on. Time on 2 cores, beside
-another training: MINUTES minutes. Memory: 3 GB. Disk: the
+other work: about an hour without ICF. Memory: 3 GB. Disk: the
 features of all three networks, 8 GB.
 """
 
@@ -32,6 +35,7 @@ from _osie import RESULTS
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.files import write_text
 from deepgaze_jax.model import FixationModel
+from deepgaze_jax.model_files import load_model
 from deepgaze_jax.run_scores import part_scores
 from deepgaze_jax.summaries import bootstrap_interval
 from deepgaze_jax.training import TrainConfig, train
@@ -122,7 +126,8 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = read_folder(arguments.data)
     scale = arguments.pixels_per_dva if dataset.pixels_per_dva is None else None
-    gain = {}
+    gain, validation = {}, {}
+    arguments.output.mkdir(parents=True, exist_ok=True)
     for features in arguments.features:
         recipe = FEATURES[features]
         for how, widths in READOUTS.items():
@@ -133,6 +138,13 @@ def main() -> None:
             if name is None:
                 run = arguments.runs / f"{features}-{how}"
                 train(dataset, config, run, resume=True)
+                scores = load_model(run)[1]["scores"]
+                name_of_cell = f"{features}, {how}"
+                validation[name_of_cell] = scores["validation_information_gain"]
+                write_text(
+                    arguments.output / "osie_features_times_readout_validation.json",
+                    json.dumps(validation, indent=1) + "\n",
+                )
                 gain[features, how] = gains(run, dataset)
             else:
                 gain[features, how] = released(name, dataset)
@@ -143,7 +155,6 @@ def main() -> None:
         "n_images": len(dataset),
         **effects(gain),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "osie_features_times_readout.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:

@@ -45,7 +45,7 @@ TITLES = {
     "icf-rate-1e-2": "ICF, learning rate 0.01",
     "icf-rate-1e-2-scale-1": "ICF, the same, images not enlarged",
 }
-KEPT = ("ig_explained", "gold_against_models", "ablation", "features_times_readout")
+KEPT = ("ig_explained", "gold_against_models", "ablation")
 PARTS = {
     "AlexNet, linear": "AlexNet, linear: DeepGaze I",
     "AlexNet, deep": "AlexNet, deep readout",
@@ -115,9 +115,12 @@ def main() -> None:
         table = Path(folder, "variants.csv")
         write_variants(table)
         draw(["-o", folder, "--ablation", str(table)])
-        draw_parts(Path(folder))
+        kept = list(KEPT)
+        if (RESULTS / "osie_features_times_readout.csv").exists():
+            draw_parts(Path(folder))
+            kept.append("features_times_readout")
         (ROOT / "docs/figures").mkdir(exist_ok=True)
-        for stem in KEPT:
+        for stem in kept:
             picture = Path(folder, f"{stem}.png")
             (ROOT / "docs/figures" / picture.name).write_bytes(picture.read_bytes())
     if arguments.data is not None:
