@@ -166,7 +166,8 @@ def lines(
         dataset: what it was trained on.
         released: images and gains of the reference.
     """
-    log = [json.loads(text) for text in (run / "log.jsonl").open(encoding="utf-8")]
+    text = (run / "log.jsonl").read_text(encoding="utf-8")
+    log = [json.loads(line) for line in text.splitlines()]
     changes = VARIANTS[name]
     found = []
     for way, n_seeds, (images, gain), size in ways(run, dataset):
