@@ -15,6 +15,7 @@ from deepgaze_jax.any_size import Sizes
 from deepgaze_jax.cli import main
 from deepgaze_jax.errors import ConfigError, InputError
 from deepgaze_jax.exported import export_program
+from deepgaze_jax.images import load_image
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.ops import scaled_size
 from deepgaze_jax.prediction import Predictor, load_pretrained
@@ -185,12 +186,13 @@ def test_refuses_what_it_cannot_write(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.weights
-def test_deepgaze2_agrees_with_predict(tmp_path, osie_mini):
+def test_deepgaze2_agrees_with_predict(tmp_path, shared_data):
     """Compiles and runs VGG-19 as one program of 82 MB: half a minute."""
     predictor = load_pretrained("deepgaze2")
     program, card = read(export_program(predictor, tmp_path / "m.jaxexport"))
     assert card["smallest_side"] == 16
-    picture = np.asarray(osie_mini.images[0].load(), np.float32)
+    folder = shared_data / "osie_mini" / "images"
+    picture = load_image(min(folder.iterdir()))
     for part in (picture, picture[:333, :251]):
         expected = predictor.predict(part)
         density = np.asarray(program.call(part))
