@@ -28,7 +28,7 @@ _FEWEST_PIXELS = 20_000
 _WORKERS = 2
 
 #: What a prediction may take without being asked for less, the process apart.
-_MODEST_BYTES = 480_000_000
+_MODEST_BYTES = 495_000_000
 
 
 @dataclasses.dataclass(frozen=True)

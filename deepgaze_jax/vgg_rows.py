@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deepgaze_jax import windows, winograd
+from deepgaze_jax import windows, winograd, winograd_kernels
 from deepgaze_jax.vgg import (
     CONVOLUTIONS,
     MEAN_RGB,
@@ -54,9 +54,11 @@ def prepare(params: Params) -> dict[str, dict[str, Any]]:
     for name in list(params):
         values = params.pop(name)
         if name == "conv1_1":
-            kernel = winograd.transform_image_kernel(np.asarray(values["kernel"]))
+            kernel = winograd_kernels.transform_image_kernel(
+                np.asarray(values["kernel"])
+            )
         elif name in CONVOLUTIONS:
-            kernel = winograd.transform_kernel(np.asarray(values["kernel"]))
+            kernel = winograd_kernels.transform_kernel(np.asarray(values["kernel"]))
         else:
             prepared[name] = dict(values)
             continue

@@ -1,6 +1,7 @@
 """What the tables of README.md and experiments/README.md state, from the results."""
 
 from published import EXPERIMENTS, README, claims, evaluated, scores, stored
+from published_speed import SPEED_TABLES
 from published_study import STUDY_TABLES
 
 
@@ -248,17 +249,6 @@ def fine_tuning_differences():
     )
 
 
-def prediction_table():
-    return {
-        f"{row['height']}x{row['width']}": [
-            [row["seconds"]["ours"]],
-            [row["times_as_fast_as"]["torch"]],
-            [row["times_as_fast_as"]["torch, features enlarged"]],
-        ]
-        for row in stored("predict_speed.json")["sizes"]
-    }
-
-
 def service_table():
     load = stored("serve_load.json")["load"]
     end = load["end"]
@@ -392,11 +382,7 @@ TABLES = {
         EXPERIMENTS,
         "| more than from the start | 50 images | 350 images |",
     ): fine_tuning_differences,
-    (
-        EXPERIMENTS,
-        "| picture | ours | PyTorch, times as long | "
-        "features enlarged, times as long |",
-    ): prediction_table,
+    **SPEED_TABLES,
     (
         EXPERIMENTS,
         "| | wrong statuses, wrong arrays, pictures with arrays",

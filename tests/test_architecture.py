@@ -34,6 +34,7 @@ LEVELS = {
     "visual_angle": 0,
     "windows": 0,
     "winograd": 0,
+    "winograd_kernels": 0,
     "alexnet": 1,
     "auc": 1,
     "center_bias": 1,

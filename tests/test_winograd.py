@@ -18,9 +18,8 @@ from deepgaze_jax.winograd import (
     convolve,
     convolve_image,
     max_pool,
-    transform_image_kernel,
-    transform_kernel,
 )
+from deepgaze_jax.winograd_kernels import transform_image_kernel, transform_kernel
 
 
 def convolved(maps, kernel, bias):

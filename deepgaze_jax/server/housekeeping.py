@@ -12,7 +12,7 @@ __all__ = ["Housekeeping"]
 # After so many compilations. Each leaves 1 to 2 MB behind: what JAX remembers of
 # tracing, and pages that the allocator keeps. Programs of sizes that come again are
 # compiled again after it, which is cheap for one in so many.
-_NEW_SIZES = 64
+_NEW_SIZES = 24
 
 
 class Housekeeping:

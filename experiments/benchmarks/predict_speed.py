@@ -70,10 +70,22 @@ def main() -> None:
         result = json.loads(arguments.output.read_text())
     result["machine"] = machine()
     for name in wanted:
-        result[name] = parts[name]()
+        found = parts[name]()
+        if name == "turns":
+            # Other sizes stay.
+            others = [row for row in result.get(name, []) if size_of(row) not in sizes]
+            found = sorted(
+                others + found, key=lambda row: (*size_of(row), row["batch"])
+            )
+        result[name] = found
         print(json.dumps({name: result[name]}, indent=2), flush=True)
         if arguments.output:
             arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def size_of(row: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of a result."""
+    return row["height"], row["width"]
 
 
 def machine() -> dict[str, Any]:

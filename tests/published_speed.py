@@ -1,0 +1,76 @@
+"""Where the numbers about the speed of predictions come from."""
+
+from published import EXPERIMENTS, stored
+
+__all__ = ["SPEED_TABLES"]
+
+
+def _size(row):
+    return f"{row['height']}x{row['width']}"
+
+
+def turns():
+    rows = {}
+    for row in stored("predict_speed.json")["turns"]:
+        ratios = row["times_as_fast"]
+        enlarged = ratios.get("torch_enlarged_first")
+        rows[f"{_size(row)}, {row['batch']} at once"] = [
+            [row["seconds"]["ours"]],
+            [ratios["torch"]],
+            [] if enlarged is None else [enlarged],
+        ]
+    return rows
+
+
+def memory():
+    return {
+        _size(row): [[row["peak_mb"]["ours"]], [row["peak_mb"]["torch"]]]
+        for row in stored("predict_speed.json")["memory"]
+    }
+
+
+def area():
+    return {
+        str(row["megapixels"]): [[row["seconds"]], [row["seconds_per_megapixel"]]]
+        for row in stored("predict_speed.json")["area"]
+    }
+
+
+def layers():
+    return {
+        f"`{row['layer']}`": [
+            [],
+            row["channels"],
+            [row["milliseconds_in_bands"]],
+            [row["milliseconds_plain"]],
+        ]
+        for row in stored("vgg_speed.json")["layers"]
+    }
+
+
+def errors():
+    found = stored("vgg_speed.json")["errors"]
+    ways = ("winograd", "plain", "torch")
+    return {
+        f"`{tap}`": [[1e6 * found[way][tap]] for way in ways]
+        for tap in found["winograd"]
+    }
+
+
+SPEED_TABLES = {
+    (
+        EXPERIMENTS,
+        "| picture | ours, s | PyTorch, times as long | "
+        "features enlarged, times as long |",
+    ): turns,
+    (EXPERIMENTS, "| picture | ours, MB | PyTorch, MB |"): memory,
+    (EXPERIMENTS, "| megapixels | seconds | seconds per megapixel |"): area,
+    (
+        EXPERIMENTS,
+        "| layer | grid | channels | in bands, ms | plain, ms |",
+    ): layers,
+    (
+        EXPERIMENTS,
+        "| tap | in bands, 1e-6 | plain, 1e-6 | PyTorch, 1e-6 |",
+    ): errors,
+}
