@@ -2,6 +2,7 @@
 
 import numpy as np
 from published import EXPERIMENTS, README, claims, evaluated, scores, stored
+from published_speed import SPEED_SENTENCES
 from published_study import STUDY_SENTENCES
 
 
@@ -66,6 +67,7 @@ def ms_an_image(*counts):
 
 
 SENTENCES = [
+    *SPEED_SENTENCES,
     *STUDY_SENTENCES,
     (
         EXPERIMENTS,

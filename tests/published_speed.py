@@ -1,8 +1,8 @@
 """Where the numbers about the speed of predictions come from."""
 
-from published import EXPERIMENTS, stored
+from published import EXPERIMENTS, README, stored
 
-__all__ = ["SPEED_TABLES"]
+__all__ = ["SPEED_SENTENCES", "SPEED_TABLES"]
 
 
 def _size(row):
@@ -39,7 +39,7 @@ def area():
 def layers():
     return {
         f"`{row['layer']}`": [
-            [],
+            row["grid"],
             row["channels"],
             [row["milliseconds_in_bands"]],
             [row["milliseconds_plain"]],
@@ -74,3 +74,38 @@ SPEED_TABLES = {
         "| tap | in bands, 1e-6 | plain, 1e-6 | PyTorch, 1e-6 |",
     ): errors,
 }
+
+
+def megapixel():
+    (row,) = (
+        row
+        for row in stored("predict_speed.json")["turns"]
+        if (_size(row), row["batch"]) == ("768x1024", 1)
+    )
+    return row
+
+
+SPEED_SENTENCES = [
+    (
+        README,
+        r"768x1024 takes DeepGaze II ([\d.]+) s, ([\d.]+) times less than",
+        lambda: [
+            megapixel()["seconds"]["ours"],
+            megapixel()["times_as_fast"]["torch"],
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"same readout \(\*\*missed\*\*, ([\d.]+)\)\. The multiply-adds of VGG-19 "
+        r"alone would take ([\d.]+) s",
+        lambda: [
+            megapixel()["times_as_fast"]["torch"],
+            stored("predict_speed.json")["floor"]["seconds"],
+        ],
+    ),
+    (
+        EXPERIMENTS,
+        r"from its start to both files, takes ([\d.]+) s with",
+        lambda: [stored("predict_speed.json")["cold"]["seconds"]],
+    ),
+]
