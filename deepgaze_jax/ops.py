@@ -108,7 +108,7 @@ def convolution(
     """Return a convolution with zeros around, plus bias; sums are float32.
 
     Args:
-        x: float32 `batch height width in`.
+        x: `batch height width in`, of the type of the layer's values.
         layer: `{"kernel": [rows, columns, in, out], "bias": [out]}`.
         stride: pixels from one window to the next.
         padding: zeros on each side.
@@ -128,7 +128,9 @@ def convolution(
         precision=lax.Precision.HIGHEST if precision == "float32" else None,
         preferred_element_type=jnp.float32,
     )
-    return y + layer["bias"].reshape(1, 1, 1, -1)
+    bias = jnp.asarray(layer["bias"])
+    # Of bfloat16 values all layers are in that, see `vgg.vgg19_features`.
+    return (y + bias.reshape(1, 1, 1, -1)).astype(bias.dtype)
 
 
 def pool_max(x: jax.Array, window: int) -> jax.Array:

@@ -31,7 +31,7 @@ def ablate(cache, data, root, *more):
         return list(csv.DictReader(file)), result.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_ablation_of_two_factors(tiny_weights, tmp_path):
     data = tiny.write_folder(tmp_path / "data", [tiny.WIDE] * 12, 8)
     fewer = ["--only-folds", "0", "1", "2"]

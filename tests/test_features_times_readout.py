@@ -37,7 +37,7 @@ def test_effects_and_interaction(experiment):
     assert found["interaction"]["A, B"] == {"mean": 1.5, "low": 0.5, "high": 2.5}
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     """Two recipes of ICF in the place of both networks: nothing has to be fetched."""
     from deepgaze_jax.cli import main

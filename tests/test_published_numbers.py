@@ -73,9 +73,15 @@ def test_every_edit_of_a_sentence_is_noticed(name, pattern, values):
             published.check_sentence(name, edited, pattern, values())
 
 
-@pytest.mark.slow
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["deepgaze2-osie", "deepgaze1-osie", "icf-osie"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("deepgaze2-osie", marks=pytest.mark.slow),
+        pytest.param("deepgaze1-osie", marks=pytest.mark.study),
+        pytest.param("icf-osie", marks=pytest.mark.study),
+    ],
+)
 def test_evaluate_prints_what_the_card_says(name, shared_data, osie, tmp_path, capsys):
     """To the last printed digit, of all images; minutes where nothing is cached."""
     network = load_model(name)[1]["network"]

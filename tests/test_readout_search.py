@@ -38,7 +38,7 @@ def test_single_seeds_and_their_mean_density(experiment):
     np.testing.assert_allclose(gain, [0.75, seven])
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_on_made_up_data(experiment, tmp_path, monkeypatch):
     """ICF's features in the place of VGG-19's: nothing has to be fetched."""
     from deepgaze_jax.cli import main

@@ -78,7 +78,7 @@ def test_people_are_drawn_within_one_another(experiments, tiny_folders):
         before = found
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_commands_on_tiny_data(experiments, tiny_weights, tmp_path, monkeypatch):
     taps, growth = experiments
     monkeypatch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))

@@ -194,9 +194,8 @@ def main() -> None:
         print(run.name, f"{own.mean():.3f}", flush=True)
     if not rows:
         raise SystemExit("nothing is finished yet; give it more --hours")
-    rows.append(
-        row(Model("images", n_train, n_people, {}), n_train, released, released)
-    )
+    everything = Model("images", n_train, n_people, {})
+    rows.append(row(everything, n_train, released, released, None))
     # All people on the same images are a point of both rows.
     both = [r for r in rows if r["grows"] == "images" and r["n"] == IMAGES_OF_PEOPLE]
     rows += [{**r, "grows": "people", "n": n_people} for r in both]
