@@ -261,9 +261,7 @@ def log_density(
     for axis in range(2):
         taps = _shrink_taps(model_size[axis], model.downsample, model.sampling)
         image = taps.apply(image, axis)
-    options = {} if precision == "float32" else {"precision": precision}
-    maps = model.feature_network.features(feature_params, image, model.taps, **options)
-    features = jnp.concatenate([maps[tap] for tap in model.taps], axis=-1)
+    features = model.features_of_input(feature_params, image, precision)
 
     stride, sampling = model.readout_stride, model.sampling
     grid_size = [_shrunk(size, stride, sampling) for size in model_size]

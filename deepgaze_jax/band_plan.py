@@ -114,20 +114,23 @@ def plan_bands(
     n_bands = -(-size[0] // most_rows)
     fast = step * -(-size[0] // (n_bands * step))
     most = min(_WORKERS, os.cpu_count() or 1, -(-size[0] // fast))
-    plans: list[BandPlan] = []
+    least = first_fitting = None
+    lowered = False
     for band, workers in _from_fast_to_small(fast, most):
         own = vgg_rows.bytes_by_rows(size, model.taps, band, workers)
         n_bytes = max(own - spare_bytes, 0) + other_bytes + resident
-        lowered = n_bytes > limit or any(plan.lowered for plan in plans)
-        plans.append(BandPlan(model_size, size, band, workers, n_bytes, own, lowered))
-    fitting = [plan for plan in plans if plan.n_bytes <= limit]
-    # Of its own, whatever the process has already: the same picture has the same plan
-    # again, and the same programs.
-    most_own = _MODEST_BYTES - other_bytes
-    modest = [plan for plan in fitting if plan.own_bytes <= most_own]
-    if fitting:
-        return (modest or fitting)[0]
-    least = min(plans, key=lambda plan: plan.n_bytes)
+        lowered |= n_bytes > limit
+        plan = BandPlan(model_size, size, band, workers, n_bytes, own, lowered)
+        if n_bytes > limit:
+            least = plan if least is None or n_bytes < least.n_bytes else least
+            continue
+        # Of its own, whatever the process has already: the same picture has the same
+        # plan again, and the same programs.
+        if own <= _MODEST_BYTES - other_bytes:
+            return plan
+        first_fitting = first_fitting or plan
+    if first_fitting is not None:
+        return first_fitting
     allowed = "are available" if max_memory is None else "are allowed"
     raise InputError(
         f"{what} needs about {least.n_bytes / 1e9:.1f} GB of memory even in bands "

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from deepgaze_jax.errors import WeightsError
+from deepgaze_jax.model_cards import seeds_of_folds
 
 __all__ = ["join_seeds"]
 
@@ -36,9 +37,7 @@ def join_seeds(
     """
     if card["model"].get("layer_norm"):
         raise WeightsError("a readout with layer norms cannot be joined from seeds")
-    seeds: dict[int, list[int]] = {}
-    for member, fold in enumerate(card["folds"]):
-        seeds.setdefault(fold["fold"], []).append(member)
+    seeds = seeds_of_folds(card)
     fewest = min(map(len, seeds.values()))
     n_seeds = fewest if n_seeds is None else n_seeds
     if not 1 <= n_seeds <= fewest:
@@ -49,14 +48,14 @@ def join_seeds(
     for layer in range(last + 1):
         kernel, bias = (f"readout/dense{layer}/{part}" for part in ("kernel", "bias"))
         blocks = [tensors[kernel][own] for own in members]
-        if layer == 0:
+        if last == 0:
+            parts = [block.mean(axis=0) for block in blocks]
+        elif layer == 0:
             parts = [np.concatenate(block, axis=1) for block in blocks]
         elif layer == last:
             parts = [np.concatenate(block, axis=0) / n_seeds for block in blocks]
         else:
             parts = [_block_diagonal(block) for block in blocks]
-        if layer == last == 0:
-            parts = [block.mean(axis=0) for block in blocks]
         joined[kernel] = np.stack(parts)
         if bias in tensors:
             joined[bias] = tensors[bias][members].reshape(len(members), -1)

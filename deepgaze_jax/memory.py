@@ -5,14 +5,18 @@ Where memory runs out, the operating system ends the process without any.
 
 import contextlib
 import ctypes
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from deepgaze_jax.errors import ConfigError, TooLargeError
 
 __all__ = [
+    "aligned_memory",
     "available_memory",
     "bytes_of",
     "give_back_memory",
@@ -98,6 +102,17 @@ def available_memory(root: Path = Path("/")) -> int | None:
         True
     """
     return min((*_machine(root), *_control_groups(root)), default=None)
+
+
+def aligned_memory(shape: Sequence[int]) -> np.ndarray:
+    """Return uninitialised float32 memory that JAX takes as it is, without a copy.
+
+    It starts at a multiple of 64 bytes.
+    """
+    n_bytes = 4 * math.prod(shape)
+    raw = np.empty(n_bytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + n_bytes].view(np.float32).reshape(shape)
 
 
 def give_back_memory() -> None:

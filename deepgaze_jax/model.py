@@ -247,6 +247,15 @@ class FixationModel:
         """
         image = jnp.asarray(image, jnp.float32)
         image = shrink(image, self.downsample, self.sampling)
+        return self.features_of_input(params, image, precision)
+
+    def features_of_input(
+        self,
+        params: Params,
+        image: jax.Array,
+        precision: FeaturePrecision = "float32",
+    ) -> jax.Array:
+        """Return what `features` does for an image that is shrunk already."""
         options = {} if precision == "float32" else {"precision": precision}
         maps = self.feature_network.features(params, image, self.taps, **options)
         return jnp.concatenate([maps[tap] for tap in self.taps], axis=-1)

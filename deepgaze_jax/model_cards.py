@@ -10,12 +10,22 @@ import numpy as np
 from deepgaze_jax.errors import ConfigError, InputError, WeightsError
 from deepgaze_jax.model import FixationModel
 
-__all__ = ["ChosenFold", "FoldMembership", "fold_text", "model_of_card", "nested"]
+__all__ = [
+    "PARTS",
+    "ChosenFold",
+    "FoldMembership",
+    "fold_text",
+    "model_of_card",
+    "nested",
+    "own_center_bias",
+    "seeds_of_folds",
+]
 
 #: A fold, some folds to be mixed, or all of them.
 ChosenFold = int | tuple[int, ...] | Literal["mixture"]
 
-_PARTS = ("train", "validation", "test")
+#: Of a fold, in its order.
+PARTS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +67,7 @@ class FoldMembership:
                     {
                         # Through `range`, so that -1 is an error and not the last.
                         part: frozenset(hashes[positions.index(k)] for k in fold[part])
-                        for part in _PARTS
+                        for part in PARTS
                     }
                     for fold in card.get("folds") or []
                 )
@@ -66,7 +76,7 @@ class FoldMembership:
             raise WeightsError(
                 "the card's lists of training images cannot be read "
                 f"({type(error).__name__}: {error}); expected images with names and "
-                f"rgb_sha256, and for each fold {', '.join(_PARTS)} as positions in it"
+                f"rgb_sha256, and for each fold {', '.join(PARTS)} as positions in it"
             ) from error
 
     def unseen(self, rgb_hash: str) -> ChosenFold:
@@ -109,6 +119,29 @@ def fold_text(fold: ChosenFold) -> str:
         ('3', '0+10', 'mixture')
     """
     return "+".join(map(str, fold)) if isinstance(fold, tuple) else str(fold)
+
+
+def own_center_bias(fold: ChosenFold) -> str:
+    """Return what the center bias is called that a model has for a fold.
+
+    Example:
+        >>> own_center_bias(3), own_center_bias("mixture")
+        ('fold 3', 'pooled')
+    """
+    return "pooled" if fold == "mixture" else f"fold {fold_text(fold)}"
+
+
+def seeds_of_folds(card: Mapping[str, Any]) -> dict[int, list[int]]:
+    """Return which members of a model are the seeds of each fold, by its number.
+
+    Example:
+        >>> seeds_of_folds({"folds": [{"fold": 0}, {"fold": 3}, {"fold": 0}]})
+        {0: [0, 2], 3: [1]}
+    """
+    seeds: dict[int, list[int]] = {}
+    for member, fold in enumerate(card["folds"]):
+        seeds.setdefault(fold["fold"], []).append(member)
+    return seeds
 
 
 def model_of_card(

@@ -37,9 +37,6 @@ __all__ = [
 # Cells of an axis whose blur is a constant of a program.
 _FEW_CELLS = 512
 
-# What is in between takes a small part of a picture's memory.
-_ROWS_AT_ONCE = 64
-
 #: In what products of a feature network are computed.
 FeaturePrecision = Literal["float32", "bfloat16", "tensorfloat32"]
 

@@ -96,11 +96,10 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ConfigError(f"opacity is {opacity!r}; expected a number from 0 to 1")
     # Bytes are 0..255 as they are.
-    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8):
+    is_bytes = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not (is_bytes and image.ndim == 3 and image.shape[-1] == 3):
         image = load_image(image)
     values = _checked(log_density)
-    if image.shape != (*values.shape, 3):
-        image = load_image(image)
     if values.shape != image.shape[:2]:
         raise InputError(
             f"the density has {values.shape[0]}x{values.shape[1]} pixels, the image "
@@ -136,8 +135,8 @@ def _resized_density(values: np.ndarray, height: int, width: int) -> np.ndarray:
     columns = resize_weights(values.shape[1], width)
     density = np.empty((height, width), np.float32)
     # A few rows at a time: the picture may be many times as large as the result.
-    for start in range(0, height, 64):
-        stop = min(start + 64, height)
+    for start in range(0, height, _ROWS):
+        stop = min(start + _ROWS, height)
         old, weights = rows.part(start, stop)
         part = np.exp(values[old] - top).astype(np.float32)
         density[start:stop] = columns.apply(weights.apply(part, 0), 1)

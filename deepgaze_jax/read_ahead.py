@@ -9,6 +9,7 @@ import numpy as np
 
 from deepgaze_jax.datasets.features import CachePlan
 from deepgaze_jax.datasets.pipeline import read_ahead
+from deepgaze_jax.memory import aligned_memory
 
 __all__ = ["Features", "features_ahead"]
 
@@ -69,15 +70,7 @@ def features_ahead(
         shape = cache.shape(images, taps)
         if shape not in buffers:
             n_buffers = min(threads + 2, len(parts))
-            buffers[shape] = [_aligned(shape) for _ in range(n_buffers)]
+            buffers[shape] = [aligned_memory(shape) for _ in range(n_buffers)]
     turns = range(len(parts))
     with contextlib.closing(read_ahead(read, turns, threads, threads)) as parts_read:
         yield from map(put, parts_read)
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Return uninitialised float32 memory that starts at a multiple of 64 bytes."""
-    n_bytes = 4 * int(np.prod(shape))
-    raw = np.empty(n_bytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + n_bytes].view(np.float32).reshape(shape)

@@ -12,7 +12,7 @@ from deepgaze_jax.datasets.unified_sizes import unified
 from deepgaze_jax.errors import ConfigError, DataError
 from deepgaze_jax.folds import Fold
 from deepgaze_jax.members import Members
-from deepgaze_jax.model_cards import nested
+from deepgaze_jax.model_cards import PARTS, nested
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.own_features import own_features, whole_plan
 from deepgaze_jax.parallel import place
@@ -162,7 +162,7 @@ def part_scores(
 def _members(card: dict[str, Any]) -> Members:
     """Return the members of a run as its card lists them; folds are numbered anew."""
     folds = {
-        fold["fold"]: Fold(*(np.array(fold[part], int) for part in _PARTS))
+        fold["fold"]: Fold(*(np.array(fold[part], int) for part in PARTS))
         for fold in card["folds"]
     }
     numbers = sorted(folds)
@@ -173,6 +173,3 @@ def _members(card: dict[str, Any]) -> Members:
         seeds=tuple(fold.get("seed", 0) for fold in card["folds"]),
         ids=tuple(range(len(ids))),
     )
-
-
-_PARTS = ("train", "validation", "test")

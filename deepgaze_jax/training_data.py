@@ -145,9 +145,9 @@ class TrainingData:
 
         The images of a batch are trained on by the same folds, so no fold computes
         anything for an image that it does not learn from; unless they are mixed. The
-        order is drawn for all
-        folds of the data set, whichever are trained: a fold sees the same batches
-        alone and among others, and steps that no trained fold takes are left out.
+        order is drawn for all folds of the data set, whichever are trained: a fold sees
+        the same batches alone and among others, and steps that no trained fold takes
+        are left out.
 
         Args:
             batch_size: images of a batch; smaller batches are filled up, so that the

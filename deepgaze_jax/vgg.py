@@ -16,6 +16,8 @@ __all__ = [
     "CONVOLUTIONS",
     "MEAN_RGB",
     "TAPS",
+    "check_image",
+    "check_taps",
     "init_params",
     "tap_channels",
     "tap_grid",
@@ -92,11 +94,35 @@ def _block(tap: str) -> int:
 
 
 def _check_taps(taps: Sequence[str]) -> None:
-    unknown = [tap for tap in taps if tap not in TAPS]
+    check_taps(taps, TAPS, "VGG-19")
+
+
+def check_taps(taps: Sequence[str], known: Sequence[str], network: str) -> None:
+    """Return nothing if all taps are among those of a network, bottom to top.
+
+    Raises:
+        InputError: names those that are not.
+    """
+    unknown = [tap for tap in taps if tap not in known]
     if unknown or not taps:
+        highest = known[-2]
         raise InputError(
-            f"unknown VGG-19 taps {unknown or list(taps)}; choose one or more of "
-            "conv{b}_{l}, relu{b}_{l}, pool{b}, for example conv5_1 or relu5_4"
+            f"unknown {network} taps {unknown or list(taps)}; choose one or more of "
+            "conv{b}_{l}, relu{b}_{l}, pool{b}, for example conv5_1 or "
+            f"{highest}"
+        )
+
+
+def check_image(image: jax.Array, network: str) -> None:
+    """Return nothing if an array can be an image, `*batch height width 3`.
+
+    Raises:
+        InputError: says its shape.
+    """
+    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape[-3:]:
+        raise InputError(
+            f"an image of shape {image.shape} was given; {network} takes RGB 0..255 of "
+            "shape [*batch, height, width, 3]"
         )
 
 
@@ -135,11 +161,7 @@ def vgg19_features(
     """
     _check_taps(taps)
     image = jnp.asarray(image)
-    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape[-3:]:
-        raise InputError(
-            f"an image of shape {image.shape} was given; VGG-19 takes RGB 0..255 of "
-            "shape [*batch, height, width, 3]"
-        )
+    check_image(image, "VGG-19")
     batch = image.shape[:-3]
     mean = params.get("input", {}).get("mean_rgb", np.asarray(MEAN_RGB, np.float32))
     x = image.reshape(-1, *image.shape[-3:]) - mean.reshape(1, 1, 1, 3)

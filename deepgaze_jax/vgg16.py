@@ -12,7 +12,6 @@ import numpy as np
 
 from deepgaze_jax import vgg
 from deepgaze_jax.alexnet import MEAN_RGB, STD_RGB
-from deepgaze_jax.errors import InputError
 from deepgaze_jax.ops import FeaturePrecision
 
 __all__ = ["TAPS", "tap_channels", "tap_grid", "tap_stride", "vgg16_features"]
@@ -84,11 +83,7 @@ def vgg16_features(
     """
     _check_taps(taps)
     image = jnp.asarray(image, jnp.float32)
-    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape[-3:]:
-        raise InputError(
-            f"an image of shape {image.shape} was given; VGG-16 takes RGB 0..255 of "
-            "shape [*batch, height, width, 3]"
-        )
+    vgg.check_image(image, "VGG-16")
     batch = image.shape[:-3]
     mean, std = np.float32(MEAN_RGB), np.float32(STD_RGB)
     x = image.reshape(-1, *image.shape[-3:]) / 255
@@ -98,9 +93,4 @@ def vgg16_features(
 
 
 def _check_taps(taps: Sequence[str]) -> None:
-    unknown = [tap for tap in taps if tap not in TAPS]
-    if unknown or not taps:
-        raise InputError(
-            f"unknown VGG-16 taps {unknown or list(taps)}; choose one or more of "
-            "conv{b}_{l}, relu{b}_{l}, pool{b}, for example conv5_1 or relu5_3"
-        )
+    vgg.check_taps(taps, TAPS, "VGG-16")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deepgaze_jax.memory import aligned_memory
 from deepgaze_jax.windows import TILE
 
 __all__ = ["transform_image_kernel", "transform_kernel"]
@@ -17,9 +18,6 @@ _G = np.array(
     ]
 )
 _INPUT = len(_G)
-
-#: Bytes; addresses that are multiples of them are as XLA wants them.
-_ALIGNMENT = 64
 
 
 def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -37,7 +35,7 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
     """
     # Both sides at once: rows of the Kronecker product are pairs of rows of G.
     both = np.kron(_G, _G)
-    transformed = _aligned((_INPUT, _INPUT, *kernel.shape[2:]))
+    transformed = aligned_memory((_INPUT, _INPUT, *kernel.shape[2:]))
     # Some channels at a time, which stay in the cache as float64.
     for start in range(0, kernel.shape[2], 16):
         part = np.asarray(kernel[:, :, start : start + 16], np.float64)
@@ -45,14 +43,6 @@ def transform_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:
         flat = flat.reshape(_INPUT, _INPUT, *part.shape[2:]).swapaxes(0, 1)
         transformed[:, :, start : start + 16] = flat
     return tuple(transformed)
-
-
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Return float32 memory that JAX takes as it is, without a copy of its own."""
-    count = int(np.prod(shape))
-    memory = np.empty(count + _ALIGNMENT // 4, np.float32)
-    skipped = -memory.ctypes.data % _ALIGNMENT // 4
-    return memory[skipped : skipped + count].reshape(shape)
 
 
 def transform_image_kernel(kernel: np.ndarray) -> tuple[np.ndarray, ...]:

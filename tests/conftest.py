@@ -85,6 +85,17 @@ def tiny_weights(tmp_path_factory):
     return cache, tiny.write_weights(cache)
 
 
+@pytest.fixture(scope="module")
+def tiny_world(tiny_weights):
+    """A module's tests have random VGG-19 values and one device."""
+    import tiny
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
+        tiny.on_one_device(patch)
+        yield
+
+
 @pytest.fixture
 def tiny_cache(tiny_weights, monkeypatch):
     """The values of a random VGG-19 that the library takes for the registered one."""
@@ -104,3 +115,17 @@ def tiny_folders(tmp_path_factory):
             root / "two", [tiny.WIDE] * 9 + [tiny.NARROW] * 5, 2, without=(3, 9)
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def anyio_backend():
+    """What runs tests that are coroutines."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def icf():
+    """The released ICF, which needs no weights."""
+    from deepgaze_jax.prediction import load_pretrained
+
+    return load_pretrained("icf")

@@ -17,16 +17,10 @@ from deepgaze_jax.model_files import load_model
 from deepgaze_jax.train_config import TrainConfig
 from deepgaze_jax.train_step import raw_params
 
+pytestmark = pytest.mark.usefixtures("tiny_world")
+
 # Both the model and what goes on from it know these alone.
 ONE = {"only_folds": (3,)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def world(tiny_weights):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
-        tiny.on_one_device(patch)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,7 @@ from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.run_scores import part_scores, validation_scores
 from deepgaze_jax.runs import read_config
 
-
-@pytest.fixture(scope="module", autouse=True)
-def world(tiny_weights):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEEPGAZE_CACHE", str(tiny_weights[0]))
-        tiny.on_one_device(patch)
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_world")
 
 
 @pytest.fixture(scope="module")

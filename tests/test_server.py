@@ -13,7 +13,6 @@ from service import NPY, OCTETS, client_of, counted, npy, picture, problem, refu
 from deepgaze_jax.errors import ConfigError
 from deepgaze_jax.images import load_image
 from deepgaze_jax.plotting import overlay
-from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.server.answers import pooled_log_density
 from deepgaze_jax.server.app import create_app
 from deepgaze_jax.server.config import ServeConfig
@@ -22,16 +21,6 @@ pytestmark = pytest.mark.anyio
 
 MAX_BYTES = 200_000
 MAX_PIXELS = 60_000
-
-
-@pytest.fixture(scope="module")
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def icf():
-    return load_pretrained("icf")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from service import NPY, OCTETS, client_of, counted, npy, picture, problem
 
-from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.programs import features_program
 from deepgaze_jax.server.app import create_app
 from deepgaze_jax.server.config import ServeConfig
@@ -16,16 +15,6 @@ from deepgaze_jax.server.engine import Engine
 from deepgaze_jax.server.housekeeping import Housekeeping
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def icf():
-    return load_pretrained("icf")
 
 
 class Brake:

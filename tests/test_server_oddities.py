@@ -14,16 +14,6 @@ from deepgaze_jax.server.config import ServeConfig
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def anyio_backend():
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def icf():
-    return load_pretrained("icf")
-
-
 @pytest.fixture
 async def client(icf):
     async with client_of(create_app([icf])) as client:

@@ -32,7 +32,7 @@ from deepgaze_jax.many_images.settings import Kinds, Settings
 from deepgaze_jax.many_images.stream import Outcome, predict_pictures
 from deepgaze_jax.many_images.targets import Target, plan_targets
 from deepgaze_jax.memory import bytes_of
-from deepgaze_jax.model_cards import fold_text
+from deepgaze_jax.model_cards import own_center_bias
 from deepgaze_jax.named_center_bias import load_center_bias
 from deepgaze_jax.ops import FeaturePrecision
 from deepgaze_jax.prediction import load_pretrained
@@ -215,7 +215,6 @@ class _Said:
 
     def _details(self, outcome: Outcome) -> dict[str, Any]:
         fold = outcome.fold
-        own = "pooled" if fold == "mixture" else f"fold {fold_text(fold)}"
         return {
             **self._results.places(outcome.target),
             "height": outcome.size[0],
@@ -225,7 +224,7 @@ class _Said:
             "bands": outcome.plan.n_bands if outcome.plan else 1,
             "memory_bytes": outcome.plan.n_bytes if outcome.plan else None,
             "programs_compiled": compiled(),
-            "center_bias": self._settings.center_bias or own,
+            "center_bias": self._settings.center_bias or own_center_bias(fold),
             "pixels_per_dva": self._settings.pixels_per_dva
             or self._predictor.card.get("pixels_per_dva"),
         }

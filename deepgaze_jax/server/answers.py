@@ -14,7 +14,7 @@ from PIL import Image
 from deepgaze_jax.datasets.pictures import picture_size
 from deepgaze_jax.errors import ConfigError, DataError, TooLargeError
 from deepgaze_jax.images import as_bytes, load_image
-from deepgaze_jax.model_cards import ChosenFold, fold_text
+from deepgaze_jax.model_cards import ChosenFold, fold_text, own_center_bias
 from deepgaze_jax.named_center_bias import center_bias_names
 from deepgaze_jax.plotting import overlay
 from deepgaze_jax.predictor import Predictor
@@ -171,11 +171,10 @@ def _drawn(one: _Prepared, log_density: np.ndarray) -> Answer:
     question, size = one.question, one.picture.shape[:2]
     predictor, options = question.predictor, question.options
     name = fold_text(one.fold)
-    own = "pooled" if name == "mixture" else f"fold {name}"
     facts = {
         "model": predictor.name,
         "fold": name if isinstance(one.fold, tuple) else one.fold,
-        "center_bias": options.center_bias or own,
+        "center_bias": options.center_bias or own_center_bias(one.fold),
         "pixels_per_dva": options.pixels_per_dva
         or predictor.card.get("pixels_per_dva"),
     }

@@ -1,12 +1,14 @@
 """What the experiments on OSIE share: train ten folds, score, release."""
 
 import argparse
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate, find_cache, write_report
+from deepgaze_jax.files import replacing
 from deepgaze_jax.joined_seeds import join_seeds
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.prediction import load_pretrained
@@ -56,6 +58,19 @@ def release(
     released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
     export_run(model, released, summary, half_kernels=joined)
     print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as CSV, in one step; returns nothing."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def seconds_of(log: list[dict[str, Any]]) -> float:
+    """Return how long the epochs of a run took."""
+    return sum(one["seconds_training"] + one["seconds_validation"] for one in log)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

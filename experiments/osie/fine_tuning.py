@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, read_log, seconds_of
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.evaluation import evaluate, find_cache
@@ -41,12 +41,6 @@ def likelihoods(model: Path, dataset: FixationDataset) -> tuple[np.ndarray, np.n
 def mean(values: np.ndarray) -> dict[str, object]:
     """Return a mean over images with its interval."""
     return {"mean": float(values.mean()), "interval": bootstrap_interval(values)}
-
-
-def seconds(run: Path) -> float:
-    """Return the time that the epochs of a run took."""
-    log = [json.loads(line) for line in (run / "log.jsonl").open(encoding="utf-8")]
-    return sum(x["seconds_training"] + x["seconds_validation"] for x in log)
 
 
 def main() -> None:
@@ -113,7 +107,8 @@ def main() -> None:
         }
         print(json.dumps(entry, indent=1))
         result["fine_tuning"].append(entry)
-    result["seconds_of_epochs"] = round(sum(map(seconds, arguments.runs.iterdir())))
+    logs = map(read_log, arguments.runs.iterdir())
+    result["seconds_of_epochs"] = round(sum(map(seconds_of, logs)))
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "osie_fine_tuning.json"
     path.write_text(json.dumps(result, indent=2) + "\n")

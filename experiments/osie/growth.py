@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _osie import RESULTS, read_log
+from _osie import RESULTS, read_log, seconds_of, write_table
 from matplotlib.figure import Figure
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -187,8 +187,7 @@ def main() -> None:
             train(of_people(dataset, model.n_people), config, run, resume=True)
         found = likelihoods(run, dataset)
         own = np.array([found[name] for name in names]) - baseline
-        log = read_log(run)
-        seconds = sum(x["seconds_training"] + x["seconds_validation"] for x in log)
+        seconds = seconds_of(read_log(run))
         n_images = np.mean([len(fold["train"]) for fold in load_model(run)[1]["folds"]])
         rows.append(row(model, n_images, own, released, seconds))
         print(run.name, f"{own.mean():.3f}", flush=True)
@@ -201,10 +200,7 @@ def main() -> None:
     rows += [{**r, "grows": "people", "n": n_people} for r in both]
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "osie_growth.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, rows)
     plot(rows).savefig(path.with_suffix(".png"))
 
 

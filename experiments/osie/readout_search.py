@@ -29,13 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, read_log, seconds_of, write_table
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.evaluation import find_cache
 from deepgaze_jax.files import replacing
 from deepgaze_jax.joined_seeds import join_seeds
 from deepgaze_jax.metrics import log_likelihood
+from deepgaze_jax.model_cards import seeds_of_folds
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.prediction import load_pretrained
 from deepgaze_jax.summaries import bootstrap_interval, paired_interval
@@ -78,11 +79,8 @@ def fixation_scores(
         predictor = load_pretrained(model)
         cache = find_cache(predictor, dataset)
         folds = predictor.card["folds"]
-        seeds: dict[int, list[int]] = {}
-        for member, fold in enumerate(folds):
-            seeds.setdefault(fold["fold"], []).append(member)
         images, likelihoods, biases = [], [], []
-        for members in seeds.values():
+        for members in seeds_of_folds(predictor.card).values():
             for index in folds[members[0]]["validation"]:
                 own = dataset.fixations.of_images(index)
                 size = tuple(map(int, dataset.image_sizes[index]))
@@ -166,9 +164,7 @@ def lines(
         dataset: what it was trained on.
         released: images and gains of the reference.
     """
-    text = (run / "log.jsonl").read_text(encoding="utf-8")
-    log = [json.loads(line) for line in text.splitlines()]
-    changes = VARIANTS[name]
+    log, changes = read_log(run), VARIANTS[name]
     found = []
     for way, n_seeds, (images, gain), size in ways(run, dataset):
         reference = released[1][np.searchsorted(released[0], images)]
@@ -192,9 +188,7 @@ def lines(
                 "train_information_gain": log[-1]["train_information_gain"],
                 "best_epochs": json.dumps(sorted(load_model(run)[1]["best_epoch"])),
                 "epochs": len(log),
-                "seconds": sum(
-                    one["seconds_training"] + one["seconds_validation"] for one in log
-                ),
+                "seconds": seconds_of(log),
                 "alarms": sum(len(one["alarms"]) for one in log),
             }
         )
@@ -231,10 +225,7 @@ def main() -> None:
         for row in rows[name]:
             print(*(row[key] for key in list(row)[:7]), flush=True)
         table = [row for one in configs for row in rows.get(one, [])]
-        with replacing(output) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, table[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(table)
+        write_table(output, table)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ command before another would begin. Not run to its end yet, so its time is not k
 """
 
 import argparse
-import csv
 import json
 import math
 import time
@@ -37,7 +36,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from _osie import RESULTS, read_log
+from _osie import RESULTS, read_log, seconds_of, write_table
 from matplotlib.figure import Figure
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
@@ -145,7 +144,7 @@ def row(tapset: TapSet, run: Path, gain: np.ndarray, five: np.ndarray) -> dict:
         "n_images": len(gain),
         "train_information_gain": log[-1]["train_information_gain"],
         "epochs": len(log),
-        "seconds": sum(x["seconds_training"] + x["seconds_validation"] for x in log),
+        "seconds": seconds_of(log),
     }
 
 
@@ -259,10 +258,7 @@ def main() -> None:
     rows = [row(tapset, run, gain, five[0]) for tapset, run, gain in finished]
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "osie_taps.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, rows)
     text = json.dumps(summary(rows), indent=1) + "\n"
     path.with_suffix(".json").write_text(text, encoding="utf-8")
     plot(rows).savefig(path.with_suffix(".png"))

@@ -1,6 +1,6 @@
 """What less exact products in VGG-19 change: log densities and scores on OSIE.
 
-    python experiments/osie_precision.py --data ../shared/data/osie_mini
+    python experiments/osie/precision.py --data ../shared/data/osie_mini
 
 Predicts every image with features from float32 and from bfloat16 products (sums are
 float32 in both), and compares densities and information gain over the center bias. Each
@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from _osie import RESULTS
 
 from deepgaze_jax import load_pretrained, read_folder
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument(
-        "-o", "--output", default="experiments/results/osie_precision.json"
+        "-o", "--output", type=Path, default=RESULTS / "osie_precision.json"
     )
     arguments = parser.parse_args()
     dataset = read_folder(arguments.data)
@@ -51,7 +52,7 @@ def main() -> None:
         "log_density_largest_difference": float(np.max(largest)),
     }
     print(json.dumps(result, indent=2))
-    Path(arguments.output).write_text(json.dumps(result, indent=2) + "\n")
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
