@@ -51,13 +51,29 @@ BASE = TrainConfig(pixels_per_dva=24.0, patience=20)
 REFERENCE = "deepgaze2-osie"
 
 _THREE = {"only_folds": (0, 3, 6)}
+_TWO_LAYERS = {"widths": (16, 1), **_THREE}
 
 #: Fields of the configuration that are not those of `deepgaze2.py`.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "two-layers-16": {"widths": (16, 1), "n_seeds": 3, **_THREE},
+    "two-layers-16": {**_TWO_LAYERS, "n_seeds": 3},
     "two-layers-48": {"widths": (48, 1), **_THREE},
     "three-layers-48-32": {"widths": (48, 32, 1), **_THREE},
-    "two-layers-16-short-ten-folds": {"widths": (16, 1), "n_seeds": 2, "epochs": 12},
+    "two-layers-16-dropout-0.3": {**_TWO_LAYERS, "feature_dropout": 0.3},
+    "two-layers-16-dropout-0.7": {**_TWO_LAYERS, "feature_dropout": 0.7},
+    "two-layers-16-dropout-0.8": {**_TWO_LAYERS, "feature_dropout": 0.8},
+    "two-layers-48-dropout-0.7": {
+        "widths": (48, 1),
+        "feature_dropout": 0.7,
+        **_THREE,
+    },
+    "two-layers-16-epochs-40": {**_TWO_LAYERS, "epochs": 40, "patience": 40},
+    "two-layers-16-rate-5e-3": {**_TWO_LAYERS, "learning_rate": 5e-3},
+    "two-layers-16-decay-0.1": {**_TWO_LAYERS, "weight_decay": 0.1},
+    "two-layers-16-softplus": {**_TWO_LAYERS, "nonlinearity": "softplus"},
+    "two-layers-16-blur-off": {**_TWO_LAYERS, "blur": "off"},
+    "two-layers-16-blur-fixed": {**_TWO_LAYERS, "blur": "fixed"},
+    "two-layers-16-bias-fixed": {**_TWO_LAYERS, "center_bias_weight": "fixed"},
+    "two-layers-16-scale-1": {**_TWO_LAYERS, "input_scale": 1.0},
 }
 
 
