@@ -35,11 +35,12 @@ __all__ = [
 FORMAT_VERSION = 1
 
 #: Models that this package may carry.
-MODELS = ("deepgaze2-osie", "deepgaze1-osie", "icf-osie")
+MODELS = ("deepgaze2-osie", "deepgaze2-osie-paper", "deepgaze1-osie", "icf-osie")
 
 #: Short names.
 ALIASES = {
     "deepgaze2": "deepgaze2-osie",
+    "deepgaze2-paper": "deepgaze2-osie-paper",
     "deepgaze1": "deepgaze1-osie",
     "icf": "icf-osie",
 }

@@ -103,4 +103,5 @@ def load_center_bias(name_or_file: str | Path) -> np.ndarray:
 
 def _models_by_data() -> dict[str, str]:
     """Return one model for each data set, both by name."""
-    return {name.rpartition("-")[2]: name for name in available_models()[::-1]}
+    # A model is called architecture-data, or architecture-data-kind.
+    return {name.split("-")[1]: name for name in available_models()[::-1]}

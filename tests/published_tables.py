@@ -4,6 +4,14 @@ from published import EXPERIMENTS, README, claims, evaluated, scores, stored
 from published_speed import SPEED_TABLES
 from published_study import STUDY_TABLES
 
+#: Models, and what their scores are called.
+STEMS = {
+    "deepgaze2-osie": "deepgaze2",
+    "deepgaze2-osie-paper": "deepgaze2_paper",
+    "deepgaze1-osie": "deepgaze1",
+    "icf-osie": "icf",
+}
+
 
 def pair(better, worse):
     """Difference in information gain between two models, with its interval."""
@@ -15,12 +23,17 @@ def pair(better, worse):
 
 def results_table():
     models = {
-        "DeepGaze II (`deepgaze2-osie`)": ("deepgaze2", "deepgaze1-osie"),
-        "DeepGaze I (`deepgaze1-osie`)": ("deepgaze1", "icf-osie"),
-        "ICF (`icf-osie`)": ("icf", "center-bias"),
+        "DeepGaze II (`deepgaze2-osie`)": ("deepgaze2-osie", "deepgaze2-osie-paper"),
+        "the paper's readout (`deepgaze2-osie-paper`)": (
+            "deepgaze2-osie-paper",
+            "deepgaze1-osie",
+        ),
+        "DeepGaze I (`deepgaze1-osie`)": ("deepgaze1-osie", "icf-osie"),
+        "ICF (`icf-osie`)": ("icf-osie", "center-bias"),
     }
     rows = {}
-    for title, (stem, below) in models.items():
+    for title, (name, below) in models.items():
+        stem = STEMS[name]
         means = scores(stem)["per_image"]
         ig = means["ig"]
         rows[title] = [
@@ -28,7 +41,7 @@ def results_table():
             [ig["mean"]],
             [ig["low"], ig["high"]],
             [scores(stem)["per_fixation"]["ig"]["mean"]],
-            pair(f"{stem}-osie", below),
+            pair(name, below),
         ]
     bias = evaluated("center-bias")
     rows["center bias"] = [
@@ -45,6 +58,7 @@ def metrics_table():
     models = {
         "gold standard (other people)": "gold-standard",
         "DeepGaze II": "deepgaze2-osie",
+        "DeepGaze II, the paper's readout": "deepgaze2-osie-paper",
         "DeepGaze I": "deepgaze1-osie",
         "ICF": "icf-osie",
         "center bias": "center-bias",

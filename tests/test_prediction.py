@@ -152,7 +152,7 @@ def test_named_center_bias_is_that_of_the_shipped_model(
     small_folds, tmp_path, monkeypatch
 ):
     small_models.write_model(tmp_path / "deepgaze2-osie.safetensors", small_folds)
-    available = ("deepgaze2-osie", "icf-osie")
+    available = ("deepgaze2-osie", "deepgaze2-osie-paper", "icf-osie")
     monkeypatch.setattr(
         "deepgaze_jax.named_center_bias.available_models", lambda: available
     )

@@ -78,6 +78,7 @@ def test_every_edit_of_a_sentence_is_noticed(name, pattern, values):
     "name",
     [
         pytest.param("deepgaze2-osie", marks=pytest.mark.slow),
+        pytest.param("deepgaze2-osie-paper", marks=pytest.mark.study),
         pytest.param("deepgaze1-osie", marks=pytest.mark.study),
         pytest.param("icf-osie", marks=pytest.mark.study),
     ],

@@ -110,7 +110,7 @@ def test_commands_on_tiny_data(experiments, tiny_weights, tmp_path, monkeypatch)
 
     # Growth compares with stored scores of a released model: here, made-up ones.
     dataset = read_folder(data)
-    with (tmp_path / "osie_deepgaze2.csv").open("w") as file:
+    with (tmp_path / "osie_deepgaze2_paper.csv").open("w") as file:
         file.write("image,ll,ig\n")
         file.writelines(f"{name},2.5,2.0\n" for name in dataset.image_names)
     monkeypatch.setattr(growth, "RESULTS", tmp_path)

@@ -56,6 +56,7 @@ _SETTINGS: dict[str, Any] = {
 
 _NAMES = {
     "deepgaze2-osie": "DeepGaze II",
+    "deepgaze2-osie-paper": "DeepGaze II (paper)",
     "deepgaze1-osie": "DeepGaze I",
     "icf-osie": "ICF",
     "gold-standard": "Gold standard",

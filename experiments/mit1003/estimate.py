@@ -90,8 +90,8 @@ def this_machine() -> Machine:
     """Return the measured rates: 2 cores."""
     ten = json.loads((RESULTS / "ten_folds.json").read_text(encoding="utf-8"))
     product = 1e9 * ten["matmul_giga_multiply_adds_per_second"]
-    # osie/deepgaze2.py: the features of 700 photographs took about 20 minutes, which
-    # the model sees with 584x438 pixels.
+    # osie/deepgaze2_paper.py: the features of 700 photographs took about 20 minutes,
+    # which the model sees with 584x438 pixels.
     network = 700 * vgg_multiply_adds(438, 584) / (20 * 60)
     return Machine(
         network=network,

@@ -2,9 +2,9 @@
 
     python experiments/osie/claims.py
 
-Reads the scores of each image (`results/osie_{deepgaze2,deepgaze1,icf,gold_standard}
-.csv`), `osie_image_statistics.csv` (`image_statistics.py`), `ablation.csv`,
-`osie_fine_tuning.json` and the cards of the shipped models. Writes
+Reads the scores of each image (`results/osie_{deepgaze2_paper,deepgaze1,icf,
+gold_standard}.csv`), `osie_image_statistics.csv` (`image_statistics.py`),
+`ablation.csv`, `osie_fine_tuning.json` and the cards of the shipped models. Writes
 `results/osie_claims.json`, whose numbers README.md of the experiments states, and
 `results/osie_claims_*.png`. All information gains of images are of test parts, over the
 fold's center bias; those of variants are of validation parts. Intervals: bootstrap over
@@ -27,7 +27,8 @@ from deepgaze_jax.summaries import (
     information_gain_explained_interval,
 )
 
-MODELS = ("deepgaze2", "deepgaze1", "icf")
+#: Stems of the scores; DeepGaze II is the one with the readout of the paper.
+MODELS = {"deepgaze2": "deepgaze2_paper", "deepgaze1": "deepgaze1", "icf": "icf"}
 # Information gain explained on MIT1003 (463 images, ten folds): arXiv 1610.01563.
 PAPER_EXPLAINED = {"deepgaze2": 0.87, "deepgaze1": 0.56, "center_bias": 0.0}
 # Kümmerer et al., ICCV 2017: ICF is better on these of the images of MIT1003.
@@ -232,7 +233,7 @@ def plot_icf(
 
 def main() -> None:
     """Compare, write and draw."""
-    tables = {name: read(f"osie_{name}") for name in MODELS}
+    tables = {name: read(f"osie_{stem}") for name, stem in MODELS.items()}
     gold_table = read("osie_gold_standard")
     images = gold_table["image"]
     statistics = read("osie_image_statistics")

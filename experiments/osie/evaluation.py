@@ -21,6 +21,7 @@ from deepgaze_jax.cli import main as deepgaze
 MODELS = {
     "gold-standard": "gold standard (other people)",
     "deepgaze2-osie": "DeepGaze II",
+    "deepgaze2-osie-paper": "DeepGaze II, the paper's readout",
     "deepgaze1-osie": "DeepGaze I",
     "icf-osie": "ICF",
     "center-bias": "center bias",

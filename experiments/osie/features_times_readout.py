@@ -47,7 +47,7 @@ FEATURES = {
 }
 READOUTS = {"deep": FixationModel().widths, "linear": (1,)}
 RELEASED = {
-    ("VGG-19", "deep"): "deepgaze2",
+    ("VGG-19", "deep"): "deepgaze2_paper",
     ("AlexNet", "linear"): "deepgaze1",
     ("ICF", "deep"): "icf",
 }

@@ -125,7 +125,7 @@ def main() -> None:
             (ROOT / "docs/figures" / picture.name).write_bytes(picture.read_bytes())
     if arguments.data is not None:
         words = ["-o", str(arguments.photographs), "--data", arguments.data]
-        models = ["--model", "deepgaze2-osie", "--against", "deepgaze1-osie"]
+        models = ["--model", "deepgaze2-osie-paper", "--against", "deepgaze1-osie"]
         draw([*words, *models])
 
 

@@ -4,7 +4,7 @@
 
 Scores the test parts with features rounded to float16 before the readout, and prints
 how much the information gain of each image changes (bits/fixation). Needs the float32
-feature cache that `deepgaze2.py` leaves. Time on 2 cores: about 2 minutes.
+feature cache that `deepgaze2_paper.py` leaves. Time on 2 cores: about 2 minutes.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> None:
     cache = find_cache(predictor, dataset)
     if cache is None:
         raise SystemExit(
-            "there is no feature cache; run experiments/osie/deepgaze2.py first"
+            "there is no feature cache; run experiments/osie/deepgaze2_paper.py first"
         )
     exact, rounded = (
         {

@@ -2,17 +2,17 @@
 
     python experiments/osie/growth.py --data ../shared/data/osie --runs runs/growth
 
-Folds 0 to 2 with the recipe of the released model, from about 35, 70, 140, 280 or all
-560 images (the same ones for all folds, so that a fold has a few more or fewer), and
-from the fixations of 1, 2, 4, 8 or all 15 people (drawn at random, the smaller groups
-within the larger) on 280 images. With fewer than 280 images an epoch has few steps:
-twice as many epochs, and patience, make up for a part of that.
+Folds 0 to 2 with the recipe of `deepgaze2-osie-paper`, from about 35, 70, 140, 280 or
+all 560 images (the same ones for all folds, so that a fold has a few more or fewer),
+and from the fixations of 1, 2, 4, 8 or all 15 people (drawn at random, the smaller
+groups within the larger) on 280 images. With fewer than 280 images an epoch has few
+steps: twice as many epochs, and patience, make up for a part of that.
 
 Every model is scored on the *test* parts (210 images, fixations of all people) as
 information gain over one and the same baseline, the center bias of the released model,
 which all 15 people on 560 images have made; a model's own center bias comes from its
 own training fixations, so what is lost there counts as well. The released model is the
-one of 560 images: its scores are read from `results/osie_deepgaze2.csv`.
+one of 560 images: its scores are read from `results/osie_deepgaze2_paper.csv`.
 
 Writes `results/osie_growth.csv` (a row a model, 95 % interval over images, and the
 paired difference to the released one) and `osie_growth.png`. A finished run is not
@@ -165,7 +165,7 @@ def main() -> None:
     folds = [make_folds(len(dataset))[k] for k in FOLDS]
     n_train = len(folds[0].train)
     n_people = len(np.unique(dataset.fixations.subject))
-    path = RESULTS / "osie_deepgaze2.csv"
+    path = RESULTS / "osie_deepgaze2_paper.csv"
     with path.open(newline="", encoding="utf-8") as file:
         table = {line["image"]: line for line in csv.DictReader(file)}
     if list(table) != list(dataset.image_names):

@@ -53,7 +53,9 @@ def main() -> None:
     dataset = read_folder(parser.parse_args().data)
     claims = json.loads((RESULTS / "osie_claims.json").read_text(encoding="utf-8"))
     images = claims["icf_beats_deepgaze2"]["images"]
-    icf, deepgaze2 = load_pretrained("icf-osie"), load_pretrained("deepgaze2-osie")
+    icf, deepgaze2 = (
+        load_pretrained(name) for name in ("icf-osie", "deepgaze2-osie-paper")
+    )
     found = {
         name: difference(icf, deepgaze2, dataset, dataset.image_names.index(name))
         for name in sorted(images, key=lambda name: -images[name])

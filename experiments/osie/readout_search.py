@@ -16,8 +16,9 @@ variants whose runs are not there keep their lines. Writes
 `results/osie_readout_search.csv`, a line for each variant, way and number of seeds.
 
 Time on 2 cores, shared with other programs: the column `seconds` (of the epochs), with
-the feature cache that `deepgaze2.py` leaves; another scale or other taps need a cache
-of their own, up to 20 minutes. Disk: 5.9 GB a cache. Memory: 3 GB.
+the feature cache that `deepgaze2_paper.py` leaves; another scale or other taps need a
+cache of their own, up to 20 minutes. Disk: 5.9 GB a cache, 11 GB at a scale of 2.
+Memory: 3 GB.
 """
 
 import argparse
@@ -48,12 +49,15 @@ Gains = tuple[np.ndarray, np.ndarray]
 BASE = TrainConfig(pixels_per_dva=24.0, patience=20)
 
 #: What the others are compared with: one seed, the readout (16, 32, 2, 1).
-REFERENCE = "deepgaze2-osie"
+REFERENCE = "deepgaze2-osie-paper"
+
+#: Where a run keeps the scores of its fixations.
+SCORES = "validation_fixations.npz"
 
 _THREE = {"only_folds": (0, 3, 6)}
 _TWO_LAYERS = {"widths": (16, 1), **_THREE}
 
-#: Fields of the configuration that are not those of `deepgaze2.py`.
+#: Fields of the configuration that are not those of `deepgaze2_paper.py`.
 VARIANTS: dict[str, dict[str, Any]] = {
     "two-layers-16": {**_TWO_LAYERS, "n_seeds": 3},
     "two-layers-48": {"widths": (48, 1), **_THREE},
@@ -74,6 +78,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "two-layers-16-blur-fixed": {**_TWO_LAYERS, "blur": "fixed"},
     "two-layers-16-bias-fixed": {**_TWO_LAYERS, "center_bias_weight": "fixed"},
     "two-layers-16-scale-1": {**_TWO_LAYERS, "input_scale": 1.0},
+    "two-layers-16-scale-2": {**_TWO_LAYERS, "input_scale": 2.0},
+}
+
+#: Seeds of two variants whose densities are mixed; no file has them both, since their
+#: features are of pictures of two sizes.
+PAIRS = {
+    "two-scales-1-and-1.46": ("two-layers-16", "two-layers-16-scale-1"),
+    "two-scales-1.46-and-2": ("two-layers-16", "two-layers-16-scale-2"),
 }
 
 
@@ -151,7 +163,7 @@ def ways(run: Path, dataset: FixationDataset) -> Iterator[tuple[str, int, Gains,
     size = sum(
         array[0].size for name, array in tensors.items() if name.startswith("readout/")
     )
-    scores = fixation_scores(run, dataset, run / "validation_fixations.npz")
+    scores = fixation_scores(run, dataset, run / SCORES)
     yield "single", 1, image_gains(scores), 10 * size
     for n in range(2, n_seeds + 1):
         yield "mixture", n, image_gains(scores, n), 10 * n * size
@@ -181,34 +193,61 @@ def lines(
         released: images and gains of the reference.
     """
     log, changes = read_log(run), VARIANTS[name]
-    found = []
-    for way, n_seeds, (images, gain), size in ways(run, dataset):
-        reference = released[1][np.searchsorted(released[0], images)]
-        low, high = bootstrap_interval(gain)
-        less, more = paired_interval(gain, reference)
-        found.append(
-            {
-                "variant": name,
-                "way": way,
-                "seeds": n_seeds,
-                "validation_information_gain": gain.mean(),
-                "low": low,
-                "high": high,
-                "difference": (gain - reference).mean(),
-                "difference_low": less,
-                "difference_high": more,
-                "n_images": len(gain),
-                "numbers_of_ten_folds": size,
-                "changes": json.dumps(changes),
-                "trained_seeds": changes.get("n_seeds", 1),
-                "train_information_gain": log[-1]["train_information_gain"],
-                "best_epochs": json.dumps(sorted(load_model(run)[1]["best_epoch"])),
-                "epochs": len(log),
-                "seconds": seconds_of(log),
-                "alarms": sum(len(one["alarms"]) for one in log),
-            }
-        )
-    return found
+    about = {
+        "changes": json.dumps(changes),
+        "trained_seeds": changes.get("n_seeds", 1),
+        "train_information_gain": log[-1]["train_information_gain"],
+        "best_epochs": json.dumps(sorted(load_model(run)[1]["best_epoch"])),
+        "epochs": len(log),
+        "seconds": seconds_of(log),
+        "alarms": sum(len(one["alarms"]) for one in log),
+    }
+    return [
+        {
+            "variant": name,
+            "way": way,
+            "seeds": n_seeds,
+            **against(gains, released),
+            "numbers_of_ten_folds": size,
+            **about,
+        }
+        for way, n_seeds, gains, size in ways(run, dataset)
+    ]
+
+
+def against(gains: Gains, released: Gains) -> dict[str, float]:
+    """Return the mean gain of images, and how much more than the reference's it is."""
+    images, gain = gains
+    reference = released[1][np.searchsorted(released[0], images)]
+    low, high = bootstrap_interval(gain)
+    less, more = paired_interval(gain, reference)
+    return {
+        "validation_information_gain": gain.mean(),
+        "low": low,
+        "high": high,
+        "difference": (gain - reference).mean(),
+        "difference_low": less,
+        "difference_high": more,
+        "n_images": len(gain),
+    }
+
+
+def pair_line(
+    name: str, runs: list[Path], like: dict[str, Any], released: Gains
+) -> dict[str, Any]:
+    """Return the line of the first seeds of two variants, their densities mixed.
+
+    Args:
+        name: a key of `PAIRS`.
+        runs: of both, where they have been scored.
+        like: a line, for the names of the columns.
+        released: images and gains of the reference.
+    """
+    one, other = (dict(np.load(run / SCORES)) for run in runs)
+    seeds = [scores["log_likelihood"][0] for scores in (one, other)]
+    mixed = image_gains(one | {"log_likelihood": np.stack(seeds)}, 2)
+    line = {"variant": name, "way": "mixture", "seeds": 2, **against(mixed, released)}
+    return dict.fromkeys(like, "") | line | {"changes": json.dumps(PAIRS[name])}
 
 
 def main() -> None:
@@ -241,6 +280,11 @@ def main() -> None:
         for row in rows[name]:
             print(*(row[key] for key in list(row)[:7]), flush=True)
         table = [row for one in configs for row in rows.get(one, [])]
+        for pair, variants in PAIRS.items():
+            runs = [arguments.runs / one for one in variants]
+            if all((run / SCORES).exists() for run in runs):
+                rows[pair] = [pair_line(pair, runs, table[0], released)]
+            table += rows.get(pair, [])
         write_table(output, table)
 
 

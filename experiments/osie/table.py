@@ -2,10 +2,10 @@
 
     python experiments/osie/table.py
 
-Reads `results/osie_{deepgaze2,deepgaze1,icf}.csv`; every model was scored on the same
-images by the fold that had not seen them, over the same center biases. The last column
-is paired: bootstrap of the difference, image by image, to the model of the next line.
-Takes a second.
+Reads `results/osie_{deepgaze2,deepgaze2_paper,deepgaze1,icf}.csv`; every model was
+scored on the same images by the fold that had not seen them, over the same center
+biases. The last column is paired: bootstrap of the difference, image by image, to the
+model of the next line. Takes a second.
 """
 
 import csv
@@ -18,6 +18,7 @@ from deepgaze_jax.metrics import bootstrap_interval
 
 MODELS = {
     "DeepGaze II (`deepgaze2-osie`)": "osie_deepgaze2",
+    "the paper's readout (`deepgaze2-osie-paper`)": "osie_deepgaze2_paper",
     "DeepGaze I (`deepgaze1-osie`)": "osie_deepgaze1",
     "ICF (`icf-osie`)": "osie_icf",
 }

@@ -40,7 +40,7 @@ from deepgaze_jax.files import write_text
 from deepgaze_jax.metrics import auc, bootstrap_interval, log_likelihood
 from deepgaze_jax.prediction import load_pretrained
 
-MODELS = ("deepgaze2-osie", "deepgaze1-osie", "icf-osie")
+MODELS = ("deepgaze2-osie", "deepgaze2-osie-paper", "deepgaze1-osie", "icf-osie")
 SOURCES: dict[str, tuple[dict[str, Any], CleaningOptions]] = {
     "figrim": ({"presentations": ("enc",)}, CleaningOptions(first_fixation="drop")),
     "salicon": ({}, CleaningOptions()),
