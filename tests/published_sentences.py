@@ -127,7 +127,7 @@ SENTENCES = [
     ),
     (
         EXPERIMENTS,
-        r"pre-training on (\d+) other photographs of OSIE, instead of SALICON's "
+        r"Pre-training on (\d+) other photographs of OSIE, instead of SALICON's "
         r"thousands: ([\d.]+) \(([\d.]+) to ([\d.]+)\) more with (\d+) own images, "
         r"([\d.]+) \(([\d.]+) to ([\d.]+)\) with (\d+)\.",
         lambda: [

@@ -85,13 +85,26 @@ def megapixel():
     return row
 
 
+def wider_readout():
+    """How much longer a megapixel takes the default readout, percent."""
+    (row,) = (row for row in stored("readout_speed.json") if _size(row) == "768x1024")
+    return 100 * (row["ratio"] - 1)
+
+
 SPEED_SENTENCES = [
     (
+        EXPERIMENTS,
+        r"wider, takes ([\d.]+) % longer for 768x1024 pixels",
+        lambda: [wider_readout()],
+    ),
+    (
         README,
-        r"768x1024 takes DeepGaze II ([\d.]+) s, ([\d.]+) times less than",
+        r"768x1024 takes DeepGaze II ([\d.]+) s, ([\d.]+) times less than the same "
+        r"network in PyTorch \(with the paper's readout, the default's takes (\d+) %",
         lambda: [
             megapixel()["seconds"]["ours"],
             megapixel()["times_as_fast"]["torch"],
+            wider_readout(),
         ],
     ),
     (

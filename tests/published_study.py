@@ -50,7 +50,73 @@ def features_times_readout():
     return rows
 
 
+def taps():
+    """All sets but the random ones, kind by kind, the best of a kind first."""
+    rows = stored("osie_taps.csv")
+    five = next(row for row in rows if row["kind"] == "five")["taps"]
+    found = {}
+    for kind in ("five", "many", "one left out", "one tap"):
+        own = [row for row in rows if row["kind"] == kind]
+        own.sort(key=lambda row: -float(row["validation_information_gain"]))
+        for row in own:
+            found[title_of_taps(row, five)] = [
+                [float(row["validation_information_gain"])],
+                [float(row[f"less_the_five{end}"]) for end in ("", "_low", "_high")],
+            ]
+    return found
+
+
+def title_of_taps(row, five):
+    names = row["taps"].split("+")
+    if row["kind"] == "five":
+        return "the paper's five" + ", another seed" * (row["seed"] != "0")
+    if row["kind"] == "many":
+        return f"the {'eight' if len(names) == 8 else 'four'} of block {row['block']}"
+    if row["kind"] == "one left out":
+        (out,) = set(five.split("+")) - set(names)
+        return f"the five without `{out}`"
+    return f"`{names[0]}` alone"
+
+
+def growth(grows, column):
+    """Models by what they were trained on, the smallest first."""
+    rows = [row for row in stored("osie_growth.csv") if row["grows"] == grows]
+    rows.sort(key=lambda row: float(row[column]))
+    return {
+        f"{float(row[column]):.0f}": [
+            [float(row[key]) for key in ("information_gain", "low", "high")],
+            [float(row[f"less_the_released{end}"]) for end in ("", "_low", "_high")],
+        ]
+        for row in rows
+    }
+
+
+def transferred(data, scale):
+    return stored("osie_transfer.json")[data]["by_pixels_per_dva"][scale]
+
+
+def transfer():
+    def cell(one):
+        return [one[key] for key in ("mean", "low", "high")]
+
+    models = ("deepgaze2-osie", "deepgaze2-osie-paper", "deepgaze1-osie", "icf-osie")
+    return {
+        f"{data}, at {title} pixels per degree": [
+            *(cell(found["models"][model]["ig"]) for model in models),
+            cell(found["deepgaze2-osie minus"]["deepgaze2-osie-paper"]),
+        ]
+        for data in ("FIGRIM", "SALICON")
+        for scale, title in (("unknown", "24"), ("35", "35"))
+        for found in [transferred(data.lower(), scale)]
+    }
+
+
 STUDY_TABLES = {
+    (
+        EXPERIMENTS,
+        "| IG, bit/fixation | DeepGaze II | the paper's readout | DeepGaze I | ICF | "
+        "DeepGaze II minus the paper's readout |",
+    ): transfer,
     (
         EXPERIMENTS,
         "| test IG | linear readout | the paper's four layers | deep minus linear |",
@@ -78,7 +144,47 @@ def sure_of_icf():
     ]
 
 
+def other_data():
+    found = stored("osie_transfer.json")
+    figrim, salicon = found["figrim"], found["salicon"]
+    return [
+        *(figrim[key] for key in ("n_images", "n_subjects", "n_fixations")),
+        *(salicon[key] for key in ("n_images", "n_subjects")),
+    ]
+
+
+def auc_on_salicon():
+    models = transferred("salicon", "unknown")["models"]
+    return [
+        models[f"{name}-osie"]["auc"]["mean"] for name in ("deepgaze2", "deepgaze1")
+    ]
+
+
+def scale_on_figrim():
+    one, other = (
+        transferred("figrim", scale)["models"]["deepgaze2-osie"]["ig"]["mean"]
+        for scale in ("35", "unknown")
+    )
+    return [one - other]
+
+
 STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"data sets: (\d+) pictures of FIGRIM \(1000x1000, (\d+) people, ([\d,]+) "
+        r"fixations of a memory task\) and (\d+) of SALICON \(640x480, mouse "
+        r"movements in the place of gaze, (\d+) people\)",
+        other_data,
+    ),
+    (
+        EXPERIMENTS,
+        r"the center bias alone has ([\d.]+) bit",
+        lambda: [
+            transferred("figrim", "unknown")["models"]["center-bias"]["ll"]["mean"]
+        ],
+    ),
+    (EXPERIMENTS, r"not in AUC \(([\d.]+) against ([\d.]+)\)", auc_on_salicon),
+    (EXPERIMENTS, r"pixels per degree give ([\d.]+) more", scale_on_figrim),
     (
         EXPERIMENTS,
         r"above 0 on one of the nine: `1150\.jpg`, ([\d.]+) \(([\d.]+) to ([\d.]+)\), "

@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+#: What the default model's wider readout adds: `readout_speed.py`.
+MODEL = "deepgaze2-osie-paper"
 SIZES = ((256, 256), (384, 512), (768, 1024), (1500, 2000), (3000, 4000))
 MEGAPIXELS = (0.2, 0.5, 1, 2, 4, 8, 12)
 BATCH = 8
@@ -156,7 +158,7 @@ def answer(name: str, connection: Any) -> None:
     from deepgaze_jax import load_pretrained
     from deepgaze_jax.weights import load_features
 
-    ours = load_pretrained("deepgaze2")
+    ours = load_pretrained(MODEL)
     call: Callable[[np.ndarray], np.ndarray] = ours.predict
     if name != "ours":
         import torch
@@ -262,7 +264,7 @@ def torch_memory(file: Path) -> dict[str, Any]:
     from deepgaze_jax.images import load_image
     from deepgaze_jax.weights import load_features
 
-    recipe = TorchDeepGaze2(load_pretrained("deepgaze2"), load_features("vgg19"))
+    recipe = TorchDeepGaze2(load_pretrained(MODEL), load_features("vgg19"))
     return {"mass": float(np.exp(recipe(load_image(file)[None])).sum())}
 
 
@@ -284,7 +286,7 @@ def by_area(repeats: int) -> list[dict[str, Any]]:
     """Return the seconds of pictures of rising area, 3:4."""
     from deepgaze_jax import load_pretrained
 
-    predictor, lines = load_pretrained("deepgaze2"), []
+    predictor, lines = load_pretrained(MODEL), []
     for area in MEGAPIXELS:
         height = round((area * 1e6 * 3 / 4) ** 0.5)
         width = round(height * 4 / 3)
@@ -336,7 +338,8 @@ def floor() -> dict[str, Any]:
 def predict_command(file: Path, folder: str) -> list[str]:
     """Return the command that predicts a picture."""
     call = "import sys; from deepgaze_jax.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", call, "predict", str(file), "-o", folder]
+    words = ["predict", str(file), "--model", MODEL, "-o", folder]
+    return [sys.executable, "-c", call, *words]
 
 
 def run(command: list[str]) -> tuple[float, int]:

@@ -76,8 +76,9 @@ def draw_parts(folder: Path) -> None:
     )
     gold = people - bias
     bars = []
-    for name, title in PARTS.items():
-        own = np.array(gains[name], float)
+    # Those of `--features` are there.
+    for name in (name for name in PARTS if name in gains):
+        own, title = np.array(gains[name], float), PARTS[name]
         interval = information_gain_explained_interval(own, gold)
         bars.append(Bar(title, information_gain_explained(own, gold), *interval))
     with style():

@@ -17,7 +17,7 @@ with the models' center bias, which is that of OSIE, and with one of the other p
 of the data set, ten-fold, which is the baseline of both information gains. Writes
 `results/osie_transfer.json`.
 
-Time on 2 cores: about 5 minutes, with nothing cached. Memory: 2 GB.
+Time on 2 cores: 5 minutes, with nothing cached. Memory: 2 GB.
 """
 
 import argparse
