@@ -15,7 +15,8 @@ def rows(stem):
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def gains(stem):
+def gains(model):
+    stem = {"deepgaze2": "deepgaze2_paper"}.get(model, model)
     return {image: float(row["ig"]) for image, row in rows(stem).items()}
 
 
