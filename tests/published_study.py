@@ -119,6 +119,18 @@ STUDY_TABLES = {
     ): transfer,
     (
         EXPERIMENTS,
+        "| taps | validation IG | more than the paper's five |",
+    ): taps,
+    (
+        EXPERIMENTS,
+        "| training images of a fold | test IG | more than with all |",
+    ): lambda: growth("images", "train_images_per_fold"),
+    (
+        EXPERIMENTS,
+        "| people, on 280 images | test IG | more than with all |",
+    ): lambda: growth("people", "people"),
+    (
+        EXPERIMENTS,
         "| test IG | linear readout | the paper's four layers | deep minus linear |",
     ): features_times_readout,
     (
@@ -168,7 +180,37 @@ def scale_on_figrim():
     return [one - other]
 
 
+def grown():
+    rows = stored("osie_growth.csv")
+    gain = {
+        (row["grows"], int(row["n"])): float(row["information_gain"]) for row in rows
+    }
+    seconds = [float(row["seconds"]) for row in rows if row["seconds"]]
+    return {
+        "doubling": [gain["images", 560] - gain["images", 280]],
+        "people": [gain["people", 1], gain["images", 35]],
+        # All people on 280 images stand in both tables.
+        "hours": [sum(seconds[:-1]) / 3600],
+    }
+
+
 STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"The last doubling of the images is still worth ([\d.]+),",
+        lambda: grown()["doubling"],
+    ),
+    (
+        EXPERIMENTS,
+        r"one person on 279 images teaches more \(([\d.]+)\) than fifteen on 31 "
+        r"\(([\d.]+)\)",
+        lambda: grown()["people"],
+    ),
+    (
+        EXPERIMENTS,
+        r"The eight models took ([\d.]+) hours of training",
+        lambda: grown()["hours"],
+    ),
     (
         EXPERIMENTS,
         r"data sets: (\d+) pictures of FIGRIM \(1000x1000, (\d+) people, ([\d,]+) "

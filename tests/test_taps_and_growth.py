@@ -27,7 +27,8 @@ def test_sets_are_different_and_of_one_grid(experiments):
     for one in sets:
         assert {tap[4] for tap in one.taps} == {str(one.block)}
         assert set(one.taps) <= set(taps.BLOCKS[one.block])
-    assert sets[:-10] == taps.tap_sets(20)
+    fewer = taps.tap_sets(20)
+    assert [one for one in sets if one in fewer] == fewer
 
 
 def a_row(taps, gain, kind="random", seed=0):

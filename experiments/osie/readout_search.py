@@ -60,13 +60,8 @@ _TWO_LAYERS = {"widths": (16, 1), "only_folds": (0, 3, 6)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "two-layers-16": {**_TWO_LAYERS, "n_seeds": 3},
     "two-layers-48": {**_TWO_LAYERS, "widths": (48, 1)},
-    "two-layers-16-dropout-0.3": {**_TWO_LAYERS, "feature_dropout": 0.3},
     "two-layers-16-dropout-0.7": {**_TWO_LAYERS, "feature_dropout": 0.7},
     "two-layers-16-epochs-40": {**_TWO_LAYERS, "epochs": 40, "patience": 40},
-    "two-layers-16-decay-0.1": {**_TWO_LAYERS, "weight_decay": 0.1},
-    "two-layers-16-blur-fixed": {**_TWO_LAYERS, "blur": "fixed"},
-    "two-layers-16-blur-off": {**_TWO_LAYERS, "blur": "off"},
-    "two-layers-16-bias-fixed": {**_TWO_LAYERS, "center_bias_weight": "fixed"},
     "two-layers-16-scale-1": {**_TWO_LAYERS, "input_scale": 1.0},
 }
 

@@ -107,12 +107,13 @@ def tap_sets(n_random: int) -> list[TapSet]:
     left_out = [
         TapSet("one left out", tuple(tap for tap in FIVE if tap != out)) for out in FIVE
     ]
-    sets = [*five, *left_out]
+    sets, chance = [*five, *left_out], list(random_sets(n_random))
     for block, taps in BLOCKS.items():
         # Of block 4 first a set of all its maps, whose features serve all others.
         sets.append(TapSet("many", taps if block == 5 else taps[::2]))
         sets += [TapSet("one tap", (tap,)) for tap in taps]
-    return [*sets, *random_sets(n_random)]
+        sets += [one for one in chance if one.block == block]
+    return sets
 
 
 def gains(run: Path, dataset: FixationDataset) -> np.ndarray:
