@@ -194,7 +194,53 @@ def grown():
     }
 
 
+def less(*sets):
+    rows = {row["taps"]: row for row in stored("osie_taps.csv") if row["seed"] == "0"}
+    return [-float(rows[taps]["less_the_five"]) for taps in sets]
+
+
+def one_left_out():
+    rows = [row for row in stored("osie_taps.csv") if row["kind"] == "one left out"]
+    lost = sorted(-float(row["less_the_five"]) for row in rows)
+    return [lost[0], lost[-1]]
+
+
+def random_taps():
+    found = stored("osie_taps.json")["random"]
+    names = ("n_of_block_5", "better_than_the_five", "clearly_better", "clearly_worse")
+    return [*(found[name] for name in names), found["best"]]
+
+
+def seeds_of_the_five():
+    one, other = stored("osie_taps.json")["seeds_of_the_five"]
+    return [abs(one - other)]
+
+
 STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"`osie_taps\.png` for all (\d+) sets",
+        lambda: [stored("osie_taps.json")["n_sets"]],
+    ),
+    (
+        EXPERIMENTS,
+        r"`conv5_3` alone is ([\d.]+) below the five",
+        lambda: less("conv5_3"),
+    ),
+    (EXPERIMENTS, r"of the five out costs ([\d.]+) to ([\d.]+), so", one_left_out),
+    (EXPERIMENTS, r"two seeds of the five differ by ([\d.]+),", seeds_of_the_five),
+    (
+        EXPERIMENTS,
+        r"Of (\d+) random sets of two to seven maps of block 5, (\d+) are better than "
+        r"the paper's five and (\d+) clearly so; (\d+) are clearly worse, .*? The best "
+        r"random set has ([\d.]+)\.",
+        random_taps,
+    ),
+    (
+        EXPERIMENTS,
+        r"All of it took ([\d.]+) hours of training beside",
+        lambda: [stored("osie_taps.json")["hours"]],
+    ),
     (
         EXPERIMENTS,
         r"The last doubling of the images is still worth ([\d.]+),",
