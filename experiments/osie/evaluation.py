@@ -7,7 +7,7 @@ fitted on the other images. Writes `results/osie_evaluation.csv` (a row per imag
 model), `.json` (means, intervals, paired differences, how it was computed) and the
 table of metrics in README.md. An interrupted run goes on where it stopped.
 
-Time on 2 cores: about 15 minutes, with the feature caches that training leaves.
+Time on 2 cores: 15 to 30 minutes, with the feature caches that training leaves.
 """
 
 import argparse

@@ -23,7 +23,8 @@ The features of a block are computed once for all of its sets: of block 5 they a
 copied from the cache that the released model was trained from, where it is there
 (3.0 GB), of block 4 they have four times the cells and are stored as float16 (5.8 GB).
 A finished set is not trained again, an interrupted one goes on; `--hours` ends the
-command before another would begin. Not run to its end yet, so its time is not known.
+command before another would begin. Time on 2 cores beside other programs: a minute a
+set of block 5. Memory: 7 GB.
 """
 
 import argparse
