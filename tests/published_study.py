@@ -216,7 +216,20 @@ def seeds_of_the_five():
     return [abs(one - other)]
 
 
+def block_4():
+    rows = [row for row in stored("osie_taps.csv") if row["block"] == "4"]
+    (all_of_it,) = (row for row in rows if row["kind"] == "many")
+    single = [row for row in rows if row["kind"] == "one tap"]
+    return [float(all_of_it["validation_information_gain"]), len(single)]
+
+
 STUDY_SENTENCES = [
+    (
+        EXPERIMENTS,
+        r"its four maps before their ReLUs reach ([\d.]+) together\. Its single maps "
+        r"were trained for (\d+) of eight",
+        block_4,
+    ),
     (
         EXPERIMENTS,
         r"`osie_taps\.png` for all (\d+) sets",
