@@ -100,6 +100,11 @@ def check_sentence(name, text, pattern, values):
     compare(f"{name}: {pattern}", list(found[0].groups()), values)
 
 
+def spread(one):
+    """A stored mean and its interval, as a cell prints them."""
+    return [one[key] for key in ("mean", "low", "high")]
+
+
 def scores(stem):
     return stored(f"osie_{stem}.json")
 

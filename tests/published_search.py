@@ -1,6 +1,7 @@
 """What the search of readouts states in experiments/README.md, from the results."""
 
-from published import EXPERIMENTS, evaluated, scores, stored
+from published import EXPERIMENTS, evaluated, scores, spread, stored
+from published_tables import pair
 
 _TITLES = {
     ("single", "1"): "one seed, mean of three",
@@ -84,8 +85,6 @@ TABLES = {
 
 
 def default_on_test_parts():
-    from published_tables import pair
-
     explained = evaluated("deepgaze2-osie")["per_image"]["ig_explained"]
     return [
         *(
@@ -99,7 +98,7 @@ def default_on_test_parts():
 
 def default_explains():
     explained = evaluated("deepgaze2-osie")["per_image"]["ig_explained"]
-    return [100 * explained[key] for key in ("mean", "low", "high")]
+    return [100 * value for value in spread(explained)]
 
 
 def worth_of_scale():

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepgaze_jax.datasets.folder import read_folder
 from deepgaze_jax.evaluation import evaluate, find_cache, write_report
 from deepgaze_jax.files import replacing
 from deepgaze_jax.joined_seeds import join_seeds
 from deepgaze_jax.model_files import load_model, save_model
 from deepgaze_jax.prediction import load_pretrained
+from deepgaze_jax.summaries import bootstrap_interval
 from deepgaze_jax.training import TrainConfig, export_run, train
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +61,12 @@ def release(
     released = ROOT / f"deepgaze_jax/pretrained/{name}.safetensors"
     export_run(model, released, summary, half_kernels=joined)
     print(json.dumps({key: summary[key] for key in ("per_image", "per_fixation")}))
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Return a mean over images with its 95 % interval."""
+    low, high = bootstrap_interval(values)
+    return {"mean": float(values.mean()), "low": low, "high": high}
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

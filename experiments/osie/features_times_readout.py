@@ -30,14 +30,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, spread
 
 from deepgaze_jax.datasets.folder import FixationDataset, read_folder
 from deepgaze_jax.files import write_text
 from deepgaze_jax.model import FixationModel
 from deepgaze_jax.model_files import load_model
 from deepgaze_jax.run_scores import part_scores
-from deepgaze_jax.summaries import bootstrap_interval
 from deepgaze_jax.training import TrainConfig, train
 
 FEATURES = {
@@ -74,12 +73,6 @@ def gains(run: Path, dataset: FixationDataset) -> np.ndarray:
             )
         write_text(path, json.dumps(found.information_gain.tolist()) + "\n")
     return np.array(json.loads(path.read_text(encoding="utf-8")))
-
-
-def spread(values: np.ndarray) -> dict[str, float]:
-    """Return a mean over images with its interval."""
-    low, high = bootstrap_interval(values)
-    return {"mean": float(values.mean()), "low": low, "high": high}
 
 
 def effects(gain: dict[tuple[str, str], np.ndarray]) -> dict[str, object]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _osie import RESULTS
+from _osie import RESULTS, spread
 
 from deepgaze_jax.datasets import readers
 from deepgaze_jax.datasets.cleaning import CleaningOptions, clean
@@ -37,7 +37,7 @@ from deepgaze_jax.datasets.validation import validate
 from deepgaze_jax.datasets.writing import write_recording
 from deepgaze_jax.evaluation.baselines import CrossFit
 from deepgaze_jax.files import write_text
-from deepgaze_jax.metrics import auc, bootstrap_interval, log_likelihood
+from deepgaze_jax.metrics import auc, log_likelihood
 from deepgaze_jax.prediction import load_pretrained
 
 MODELS = ("deepgaze2-osie", "deepgaze2-osie-paper", "deepgaze1-osie", "icf-osie")
@@ -111,20 +111,15 @@ def scores(
 
 def summary(found: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     """Return means and intervals, and how much better the first model is, paired."""
-
-    def of(values: np.ndarray) -> dict[str, float]:
-        low, high = bootstrap_interval(values)
-        return {"mean": float(values.mean()), "low": low, "high": high}
-
     models = {
-        name: {key: of(values) for key, values in own.items()}
+        name: {key: spread(values) for key, values in own.items()}
         for name, own in found.items()
     }
     first, *others = (name for name, own in found.items() if "ig" in own)
     return {
         "models": models,
         f"{first} minus": {
-            other: of(found[first]["ig"] - found[other]["ig"]) for other in others
+            other: spread(found[first]["ig"] - found[other]["ig"]) for other in others
         },
     }
 
